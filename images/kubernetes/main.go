@@ -1,0 +1,69 @@
+// Command kubernetes is every Kubernetes program of a node in one static
+// binary. It dispatches on the name that it was called by, so a node image
+// holds the shared code once and a symbolic link per program.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // credential plugins of kubectl
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
+	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client metrics
+	_ "k8s.io/component-base/metrics/prometheus/version"  // version metric
+	"k8s.io/component-base/logs"
+	"k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/util"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
+	kubeadmutil "k8s.io/kubernetes/cmd/kubeadm/app/util"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+)
+
+// programs maps each program's name to its main function; the functions
+// return the exit code and repeat what the upstream main packages do.
+var programs = map[string]func() int{
+	"kube-apiserver":          run(func() *cobra.Command { return apiserver.NewAPIServerCommand() }),
+	"kube-controller-manager": run(func() *cobra.Command { return controllermanager.NewControllerManagerCommand() }),
+	"kube-scheduler":          run(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+	"kube-proxy":              run(func() *cobra.Command { return proxy.NewProxyCommand() }),
+	"kubelet":                 run(func() *cobra.Command { return kubelet.NewKubeletCommand() }),
+	"kubeadm": func() int {
+		kubeadmutil.CheckErr(kubeadm.Run())
+		return 0
+	},
+	"kubectl": func() int {
+		_, _ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
+		if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
+			util.CheckErr(err)
+		}
+		return 0
+	},
+}
+
+func run(command func() *cobra.Command) func() int {
+	return func() int { return cli.Run(command()) }
+}
+
+func main() {
+	name := filepath.Base(os.Args[0])
+	program, ok := programs[name]
+	if !ok {
+		names := make([]string, 0, len(programs))
+		for n := range programs {
+			names = append(names, n)
+		}
+		slices.Sort(names)
+		fmt.Fprintf(os.Stderr, "%s: call this binary by one of these names (symbolic links): %s\n", name, strings.Join(names, ", "))
+		os.Exit(2)
+	}
+	os.Exit(program())
+}

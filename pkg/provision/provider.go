@@ -1,0 +1,50 @@
+// Package provision makes lab clusters: a Provider brings one up, runtimes
+// are configured and proved, and everything can be taken down again.
+package provision
+
+import (
+	"context"
+	"io"
+
+	"github.com/isolation-stack/labctl/pkg/progress"
+	"github.com/isolation-stack/labctl/pkg/verify/probe"
+)
+
+// ClusterSpec says what cluster to make.
+type ClusterSpec struct {
+	// Name of the cluster; also of the objects that a provider makes.
+	Name string
+	// Workers is the number of nodes beside the one control plane.
+	Workers int
+	// Kubeconfig is the file that gets the cluster's context; "" means
+	// kubectl's own rules (KUBECONFIG, then ~/.kube/config).
+	Kubeconfig string
+	// RuntimeClasses maps a runtime (runc, gvisor, wasmedge) to the name of
+	// its RuntimeClass.
+	RuntimeClasses map[string]string
+}
+
+// Provider makes clusters whose nodes have the three runtimes.
+type Provider interface {
+	// Name is kind, k3s, …
+	Name() string
+	// Up makes the cluster or brings it to the spec; it is idempotent and
+	// converges after an interruption at any point.
+	Up(ctx context.Context, spec ClusterSpec, log progress.Log) (Cluster, error)
+	// Get finds a running cluster; ErrNotFound if there is none.
+	Get(ctx context.Context, name string) (Cluster, error)
+	// Down removes what Up made and nothing else; it is no error if there is
+	// nothing (left).
+	Down(ctx context.Context, name string, log progress.Log) error
+}
+
+// Cluster is a running lab cluster.
+type Cluster interface {
+	probe.Cluster
+	// Name is the cluster's name.
+	Name() string
+	// KubeContext is the context's name in the kubeconfig.
+	KubeContext() string
+	// LoadImages loads a docker-archive stream into every node's containerd.
+	LoadImages(ctx context.Context, archive func() (io.ReadCloser, error)) error
+}

@@ -1,0 +1,57 @@
+package probe
+
+import (
+	"context"
+	"io"
+
+	"k8s.io/client-go/rest"
+)
+
+// Environment is what a probe may touch. Its parts are nil or empty where
+// the run has none (no cluster, no documents); a probe that needs one then
+// returns an *evidence.Untestable that says so.
+type Environment struct {
+	// Cluster is the lab cluster, or nil.
+	Cluster Cluster
+	// Namespace is the lab's own namespace in the cluster, already created.
+	Namespace string
+	// Docs is the folder that documents' paths are relative to, or "".
+	Docs string
+	// Host runs labprobe's commands on the machine that labctl runs on.
+	Host Place
+	// MicroVM holds what a microVM is booted from, or nil.
+	MicroVM *MicroVM
+}
+
+// Cluster is the view of a lab cluster that probes have.
+type Cluster interface {
+	// RESTConfig is for client-go.
+	RESTConfig() *rest.Config
+	// Nodes are the names of the Kubernetes nodes.
+	Nodes() []string
+	// Node runs commands on a node of the cluster, as root.
+	Node(name string) Place
+	// RuntimeClass is the name of the RuntimeClass of a runtime (runc,
+	// gvisor, wasmedge); false where the cluster doesn't have it.
+	RuntimeClass(runtime string) (name string, ok bool)
+	// ProbeImage is the image reference of labprobe for a runtime; it is
+	// loaded on every node (pull policy Never).
+	ProbeImage(runtime string) string
+}
+
+// Place runs commands somewhere: on the host, on a node.
+type Place interface {
+	// Name is host or node/NAME, as evidence sources say it.
+	Name() string
+	// Run runs argv and waits; a non-zero exit code is no error. stdin may be nil.
+	Run(ctx context.Context, stdin io.Reader, argv ...string) (Exit, error)
+	// Labprobe is the path of the labprobe binary there.
+	Labprobe() string
+}
+
+// MicroVM says what microVMs boot from.
+type MicroVM struct {
+	QEMU      string // path of qemu-system-x86_64
+	Kernel    string // path of a bzImage
+	Initramfs string // path of a cpio archive whose /init is labprobe
+}
