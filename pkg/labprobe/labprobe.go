@@ -28,6 +28,8 @@ type Command struct {
 	Exclusive bool
 	// Run measures; nil where the platform can't have it.
 	Run func(ctx context.Context, args []string) (evidence.Set, error)
+	// code is the exit code of a run that measured; nil means 0.
+	code func(evidence.Set) int
 }
 
 // Report is what labprobe prints: one line of JSON.
@@ -88,6 +90,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		code = 1
 	default:
 		report.Evidence = set
+		if c.code != nil {
+			code = c.code(set)
+		}
 	}
 	if err := json.NewEncoder(stdout).Encode(report); err != nil {
 		fmt.Fprintln(stderr, "labprobe:", err)

@@ -1,0 +1,10 @@
+package labprobe
+
+import "slices"
+
+// commands is the table of all commands. Each subject has a file that
+// contributes a slice; outputs are declared there without build tags, and Run
+// is a function where the platform has it and nil where not.
+var commands = slices.Concat(
+	processCommands,
+)
