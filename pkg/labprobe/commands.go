@@ -6,5 +6,6 @@ import "slices"
 // contributes a slice; outputs are declared there without build tags, and Run
 // is a function where the platform has it and nil where not.
 var commands = slices.Concat(
+	identityCommands,
 	processCommands,
 )

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -68,6 +69,27 @@ func conform(value any, t evidence.Type) (any, bool) {
 		return x, t == evidence.List
 	}
 	return nil, false
+}
+
+// replace is put for a value that a later finding overrides.
+func (r *record) replace(name string, value any, kind, ref string) {
+	r.set = slices.DeleteFunc(r.set, func(v evidence.Value) bool { return v.Name == name })
+	r.put(name, value, kind, ref)
+}
+
+// file puts a small file's text; where it can't be read the value is absent
+// and file returns false.
+func (r *record) file(tree fs.FS, name, path string) bool {
+	text, err := readText(tree, path)
+	if err != nil {
+		return false
+	}
+	r.put(name, text, "file", "/"+path)
+	return true
+}
+
+func (r *record) declares(name string) bool {
+	return slices.ContainsFunc(r.outputs, func(o evidence.Output) bool { return o.Name == name })
 }
 
 func (r *record) result() (evidence.Set, error) {
