@@ -69,8 +69,13 @@ func Names() []string {
 // to stdout and returns the exit code: 0 also where the answer is untestable,
 // 1 where the measurement broke, 2 for a usage error.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	hold, args, err := splitHold(args)
+	if err != nil {
+		fmt.Fprintln(stderr, "labprobe:", err)
+		return 2
+	}
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "usage: labprobe COMMAND [ARG…]; commands:", strings.Join(Names(), ", "))
+		fmt.Fprintln(stderr, "usage: labprobe [-hold DURATION] COMMAND [ARG…]; commands:", strings.Join(Names(), ", "))
 		return 2
 	}
 	c, err := Lookup(args[0])
@@ -98,6 +103,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "labprobe:", err)
 		return 1
 	}
+	wait(ctx, hold)
 	return code
 }
 
