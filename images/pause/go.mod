@@ -1,0 +1,3 @@
+module github.com/isolation-stack/labctl/images/pause
+
+go 1.26.0

@@ -1,0 +1,58 @@
+package debian
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"github.com/isolation-stack/labctl/pkg/process"
+)
+
+// Root writes a root file system with the packages to a tar file: Debian's
+// essential packages and apt, the named ones, and what they depend on. The
+// root names no archive and no proxy.
+func (a *Apt) Root(ctx context.Context, tar string, packages ...string) error {
+	argv := []string{
+		"mmdebstrap", "--variant=minbase",
+		"--include=" + strings.Join(packages, ","),
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+		"--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-include=/usr/share/doc/*/copyright",
+	}
+	return a.mmdebstrap(ctx, argv, tar)
+}
+
+// Extract writes only the files of the named packages and of what they depend
+// on to a tar file; no package script runs, and there is no dpkg database.
+func (a *Apt) Extract(ctx context.Context, tar string, packages ...string) error {
+	argv := []string{
+		"mmdebstrap", "--variant=extract",
+		"--include=" + strings.Join(packages, ","),
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+	}
+	return a.mmdebstrap(ctx, argv, tar)
+}
+
+func (a *Apt) mmdebstrap(ctx context.Context, argv []string, tar string) error {
+	conf := filepath.Join(a.dir, "acquire.conf")
+	err := a.locked(ctx, func(context.Context) error {
+		return writeLines(conf, a.acquire)
+	})
+	if err != nil {
+		return err
+	}
+	const inside = "/etc/apt/apt.conf.d/00labctl"
+	argv = append(argv,
+		// Hooks, not --aptopt, which would stay in the root.
+		"--setup-hook=upload "+quote(conf)+" "+inside,
+		"--customize-hook=rm -f \"$1\""+inside+" \"$1\"/etc/apt/sources.list",
+		a.suite, tar)
+	argv = append(argv, a.Sources(a.keyring)...)
+	_, err = process.Run(ctx, process.Command{Argv: argv, Log: a.log})
+	return err
+}
+
+// quote makes a string one word for sh(1).
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
