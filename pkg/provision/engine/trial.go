@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/isolation-stack/labctl/pkg/process"
+	"github.com/isolation-stack/labctl/pkg/provision/filelock"
+)
+
+const (
+	trialImage = "localhost/labctl/trial:1"
+	// trialSays is what the trial's program prints, and nothing else.
+	trialSays = "a privileged container started"
+	// trialLimit is how long one call of the engine may take: a sleeping disk
+	// is fine, a daemon that hangs is not.
+	trialLimit = 90 * time.Second
+)
+
+// trial starts a privileged container with the flags that kind starts nodes
+// with, on the engine's default network, from an image that needs no registry.
+func (e *Engine) trial(ctx context.Context, stateDir string) (err error) {
+	if e.Name == Docker {
+		// Podman's emulation answers to the name docker; kind can't use it so.
+		r, err := e.within(ctx, e.Command("--version"))
+		if err != nil {
+			return err
+		}
+		if strings.Contains(strings.ToLower(string(r.Stdout)), "podman") {
+			return fmt.Errorf("%s is Podman in disguise (podman-docker); it counts as podman", e.Path)
+		}
+	}
+	archive, err := trialArchive(runtime.GOARCH)
+	if err != nil {
+		return err
+	}
+	// All trials use one image name, so that a killed one leaves nothing that
+	// the next one wouldn't remove; hence one at a time.
+	if err := os.MkdirAll(stateDir, 0o755); err != nil {
+		return fmt.Errorf("labctl's state folder: %w", err)
+	}
+	unlock, err := filelock.Lock(ctx, filepath.Join(stateDir, "trial.lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	load := e.Command("load")
+	load.Stdin = bytes.NewReader(archive)
+	if _, err := e.within(ctx, load); err != nil {
+		return err
+	}
+	defer func() {
+		// Also after Ctrl-C, hence not with ctx.
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		_, rmErr := e.Run(clean, "rmi", trialImage)
+		err = errors.Join(err, rmErr)
+	}()
+	args := []string{"run", "--rm", "--privileged", "--tmpfs", "/tmp", "--tmpfs", "/run"}
+	if e.Name != Nerdctl {
+		args = append(args, "--cgroupns=private")
+	}
+	r, err := e.within(ctx, e.Command(append(args, trialImage)...))
+	if err != nil {
+		return err
+	}
+	if got := strings.TrimSpace(string(r.Stdout)); got != trialSays {
+		return fmt.Errorf("the trial container printed %q, not %q", got, trialSays)
+	}
+	return nil
+}
+
+// within runs the engine's program with a limit on its time.
+func (e *Engine) within(ctx context.Context, c process.Command) (process.Result, error) {
+	limited, cancel := context.WithTimeout(ctx, trialLimit)
+	defer cancel()
+	r, err := process.Run(limited, c)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		err = fmt.Errorf("no answer within %s: %w", trialLimit, err)
+	}
+	return r, err
+}
+
+// trialArchive is a docker-archive of the trial's image: one program that
+// prints trialSays, nothing else.
+func trialArchive(arch string) ([]byte, error) {
+	program, err := sayProgram(arch, trialSays+"\n")
+	if err != nil {
+		return nil, err
+	}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	err = w.WriteHeader(&tar.Header{Name: "say", Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(program))})
+	if err == nil {
+		_, err = w.Write(program)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("trial image: %w", err)
+	}
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(layer.Bytes())), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("trial image: %w", err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, l)
+	if err != nil {
+		return nil, fmt.Errorf("trial image: %w", err)
+	}
+	cf, err := img.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("trial image: %w", err)
+	}
+	cf = cf.DeepCopy()
+	cf.OS, cf.Architecture = "linux", arch
+	cf.Config = v1.Config{Entrypoint: []string{"/say"}}
+	if img, err = mutate.ConfigFile(img, cf); err != nil {
+		return nil, fmt.Errorf("trial image: %w", err)
+	}
+	ref, err := name.NewTag(trialImage)
+	if err != nil {
+		return nil, fmt.Errorf("trial image: %w", err)
+	}
+	var out bytes.Buffer
+	if err := tarball.Write(ref, img, &out); err != nil {
+		return nil, fmt.Errorf("trial image: %w", err)
+	}
+	return out.Bytes(), nil
+}
