@@ -1,0 +1,103 @@
+package runtimes
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Handler is a runtime handler in containerd's effective configuration.
+type Handler struct {
+	Name string
+	// Type is the shim's type: io.containerd.runc.v2, …
+	Type string
+	// Options are the shim's options as containerd passes them on.
+	Options map[string]any
+	// PodAnnotations are the patterns of annotations that reach the runtime.
+	PodAnnotations []string
+	// BaseSpec is the path of the OCI spec that containers start from; may be "".
+	BaseSpec string
+}
+
+// ReadBack reads the handlers out of what `containerd config dump` prints, for
+// versions 2 (containerd 1.7) and newer, sorted by name.
+func ReadBack(dump []byte) ([]Handler, error) {
+	var config map[string]any
+	if err := toml.Unmarshal(dump, &config); err != nil {
+		return nil, fmt.Errorf("containerd config dump: %w", err)
+	}
+	cri, err := criTable(config)
+	if err != nil {
+		return nil, fmt.Errorf("containerd config dump: %w", err)
+	}
+	tables, err := table(cri, "containerd", "runtimes")
+	if err != nil {
+		return nil, fmt.Errorf("containerd config dump: %w", err)
+	}
+	var handlers []Handler
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		t, err := table(tables, name)
+		if err != nil {
+			return nil, fmt.Errorf("containerd config dump: %w", err)
+		}
+		h := Handler{Name: name}
+		h.Type, _ = t["runtime_type"].(string)
+		h.Options, _ = t["options"].(map[string]any)
+		h.BaseSpec, _ = t["base_runtime_spec"].(string)
+		annotations, _ := t["pod_annotations"].([]any)
+		for _, a := range annotations {
+			h.PodAnnotations = append(h.PodAnnotations, fmt.Sprint(a))
+		}
+		handlers = append(handlers, h)
+	}
+	return handlers, nil
+}
+
+// CheckHandlers says what of the runtimes' handlers is missing or different.
+func CheckHandlers(handlers []Handler, runtimes ...string) error {
+	var errs []error
+	for _, runtime := range runtimes {
+		i := slices.IndexFunc(handlers, func(h Handler) bool { return h.Name == runtime })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("containerd has no handler %s", runtime))
+			continue
+		}
+		if err := checkHandler(handlers[i]); err != nil {
+			errs = append(errs, fmt.Errorf("containerd's handler %s: %w", runtime, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkHandler(h Handler) error {
+	is := func(option, want string) error {
+		if got, _ := h.Options[option].(string); got != want {
+			return fmt.Errorf("option %s is %q, not %q", option, got, want)
+		}
+		return nil
+	}
+	wantType := runcShim
+	if h.Name == GVisor {
+		wantType = runscShim
+	}
+	if h.Type != wantType {
+		return fmt.Errorf("its type is %q, not %q", h.Type, wantType)
+	}
+	switch h.Name {
+	case Runc:
+		if name, _ := h.Options["BinaryName"].(string); name != "" {
+			return fmt.Errorf("option BinaryName is %q, not runc's default", name)
+		}
+	case GVisor:
+		return errors.Join(is("TypeUrl", runscOptions), is("ConfigPath", runscConfig))
+	case WasmEdge:
+		if !slices.Contains(h.PodAnnotations, "module.wasm.image/*") {
+			return fmt.Errorf("pod_annotations %q don't let module.wasm.image/* through", h.PodAnnotations)
+		}
+		return is("BinaryName", crunBinary)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package runtimes
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The dumps are those of containerd 1.7.24 and 2.4.2, given kind.golden.toml.
+func TestReadBack(t *testing.T) {
+	for _, dump := range []string{"dump-1.7.toml", "dump-2.4.toml"} {
+		t.Run(dump, func(t *testing.T) {
+			handlers, err := ReadBack(read(t, dump))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, h := range handlers {
+				names = append(names, h.Name)
+			}
+			if want := []string{GVisor, Runc, "test-handler", WasmEdge}; !slices.Equal(names, want) {
+				t.Fatalf("handlers %q, want %q", names, want)
+			}
+			if err := CheckHandlers(handlers, Names...); err != nil {
+				t.Error(err)
+			}
+			wasmedge := handlers[3]
+			if wasmedge.BaseSpec != "/etc/containerd/cri-base.json" || wasmedge.Options["SystemdCgroup"] != true {
+				t.Errorf("wasmedge isn't set up as runc is: %+v", wasmedge)
+			}
+		})
+	}
+}
+
+// A version 2 table in a newer file is dropped by containerd; so it must not
+// count here either.
+func TestReadBackOldTableInNewFile(t *testing.T) {
+	dump := strings.Replace(string(read(t, "kind.golden.toml")), "version = 2", "version = 3", 1)
+	handlers, err := ReadBack([]byte(dump))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = CheckHandlers(handlers, Names...)
+	for _, want := range []string{"no handler runc", "no handler gvisor", "no handler wasmedge"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to say %q", err, want)
+		}
+	}
+}
+
+func TestCheckHandlersRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		handler Handler
+		want    string
+	}{
+		"gvisor that is runc":    {Handler{Name: GVisor, Type: runcShim}, `its type is "io.containerd.runc.v2"`},
+		"gvisor by runc's shim":  {Handler{Name: GVisor, Type: runcShim, Options: map[string]any{"BinaryName": "runsc"}}, `not "io.containerd.runsc.v1"`},
+		"gvisor without options": {Handler{Name: GVisor, Type: runscShim}, "ConfigPath"},
+		"wasmedge that is runc":  {Handler{Name: WasmEdge, Type: runcShim, PodAnnotations: []string{"module.wasm.image/*"}}, "BinaryName"},
+		"wasmedge without annotations": {
+			Handler{Name: WasmEdge, Type: runcShim, Options: map[string]any{"BinaryName": crunBinary}}, "module.wasm.image/*"},
+		"runc that is crun": {Handler{Name: Runc, Type: runcShim, Options: map[string]any{"BinaryName": crunBinary}}, "BinaryName"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := CheckHandlers([]Handler{c.handler}, c.handler.Name)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want it to say %q", err, c.want)
+			}
+		})
+	}
+}
