@@ -8,4 +8,6 @@ import "slices"
 var commands = slices.Concat(
 	identityCommands,
 	processCommands,
+	fileCommands,
+	wasiCommands,
 )

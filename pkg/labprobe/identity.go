@@ -39,7 +39,7 @@ var identityOutputs = []evidence.Output{
 	{Name: "kernel.version", Type: evidence.String, Doc: "version (build) that uname(2) gives"},
 	{Name: "kernel.proc_version", Type: evidence.String, Doc: "/proc/version"},
 	{Name: "kernel.cmdline", Type: evidence.String, Doc: "/proc/cmdline"},
-	{Name: "kernel.boot_id", Type: evidence.String, Doc: "random id of this boot; empty where /proc lacks it"},
+	{Name: "kernel.boot_id", Type: evidence.String, Doc: "random id of this boot"},
 	{Name: "kernel.modules", Type: evidence.Bool, Doc: "whether /proc/modules exists"},
 
 	{Name: "dmesg.readable", Type: evidence.Bool, Doc: "whether syslog(2) gives the kernel's log"},
@@ -91,10 +91,7 @@ func runIdentity(context.Context, []string) (evidence.Set, error) {
 func identityFromFiles(r *record, tree fs.FS) {
 	r.file(tree, "kernel.proc_version", "proc/version")
 	r.file(tree, "kernel.cmdline", "proc/cmdline")
-	bootID := "proc/sys/kernel/random/boot_id"
-	if !r.file(tree, "kernel.boot_id", bootID) && exists(tree, "proc/self") {
-		r.put("kernel.boot_id", "", "file", "/"+bootID+" (absent)")
-	}
+	r.file(tree, "kernel.boot_id", "proc/sys/kernel/random/boot_id")
 	if exists(tree, "proc/self") {
 		r.put("kernel.modules", exists(tree, "proc/modules"), "file", "/proc/modules")
 	}

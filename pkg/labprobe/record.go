@@ -128,3 +128,14 @@ func newFlags() *flag.FlagSet {
 	f.SetOutput(io.Discard)
 	return f
 }
+
+// parseFlags parses args and refuses arguments that are left over.
+func parseFlags(f *flag.FlagSet, args []string) error {
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return nil
+}
