@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package hypervisor
+
+// ReadCPUID returns nil: this processor has no CPUID instruction.
+func ReadCPUID() Leaves { return nil }
