@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
 )
@@ -79,7 +78,7 @@ func runFiles(_ context.Context, args []string) (evidence.Set, error) {
 
 // readStart reads the first 4096 bytes of a file, or looks into a directory.
 func readStart(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return "", err
 	}

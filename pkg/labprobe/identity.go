@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/bits"
-	"os"
 	"path"
 	"runtime"
 	"slices"
@@ -83,7 +82,7 @@ func runIdentity(context.Context, []string) (evidence.Set, error) {
 	r.put("go.os", runtime.GOOS, "program", "runtime.GOOS")
 	r.put("go.arch", runtime.GOARCH, "program", "runtime.GOARCH")
 	identityFromKernel(r)
-	identityFromFiles(r, os.DirFS("/"))
+	identityFromFiles(r, root())
 	return r.result()
 }
 

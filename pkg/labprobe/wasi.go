@@ -17,10 +17,10 @@ var wasiCommands = []Command{{
 	Outputs: wasiOutputs, Run: runWASI,
 }}
 
-func parseWASI(args []string) (open string, err error) {
+func parseWASI(args []string) (path string, err error) {
 	f := newFlags()
-	f.StringVar(&open, "open", "/etc/hostname", "path to open by its name")
-	return open, parseFlags(f, args)
+	f.StringVar(&path, "open", "/etc/hostname", "path to open by its name")
+	return path, parseFlags(f, args)
 }
 
 func wasiOutputs(args []string) ([]evidence.Output, error) {
@@ -44,12 +44,12 @@ func wasiOutputs(args []string) ([]evidence.Output, error) {
 	}, nil
 }
 
-// escapePath climbs further than any directory is deep; on Linux .. of the
-// root is the root.
-var escapePath = strings.Repeat("../", 32) + "etc/hostname"
+// climb goes up further than any directory is deep; on Linux .. of the root
+// is the root.
+var climb = strings.Repeat("../", 32)
 
 func runWASI(_ context.Context, args []string) (evidence.Set, error) {
-	open, err := parseWASI(args)
+	path, err := parseWASI(args)
 	if err != nil {
 		return nil, err
 	}
@@ -64,9 +64,9 @@ func runWASI(_ context.Context, args []string) (evidence.Set, error) {
 	preopens := preopens()
 	r.put("preopens", preopens, "syscall", "fd_prestat_get, fd_prestat_dir_name")
 	r.put("preopens.count", len(preopens), "syscall", "fd_prestat_get")
-	_, err = readStart(open)
-	r.put("open.denied", err != nil, "syscall", "open "+open)
-	r.put("open.errno", errnoName(err), "syscall", "open "+open)
+	_, err = readStart(path)
+	r.put("open.denied", err != nil, "syscall", "open "+path)
+	r.put("open.errno", errnoName(err), "syscall", "open "+path)
 	ref, err := escape()
 	r.put("escape.denied", err != nil, "syscall", ref)
 	r.put("escape.errno", errnoName(err), "syscall", ref)
