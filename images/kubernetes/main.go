@@ -1,5 +1,5 @@
 // Command kubernetes is every Kubernetes program of a node in one static
-// binary. It dispatches on the name that it was called by, so a node image
+// binary, and podnetwork, which connects the Pods. It dispatches on the name that it was called by, so a node image
 // holds the shared code once and a symbolic link per program.
 package main
 
@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/isolation-stack/labctl/images/kubernetes/podnetwork"
 	"github.com/spf13/cobra"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // credential plugins of kubectl
 	"k8s.io/component-base/cli"
@@ -48,6 +49,7 @@ var programs = map[string]func() int{
 		}
 		return 0
 	},
+	"podnetwork": podnetwork.Main,
 }
 
 func run(command func() *cobra.Command) func() int {
