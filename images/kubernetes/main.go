@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/isolation-stack/labctl/images/kubernetes/podnetwork"
+	"github.com/isolation-stack/labctl/images/kubernetes/xtables"
 	"github.com/spf13/cobra"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // credential plugins of kubectl
 	"k8s.io/component-base/cli"
@@ -36,7 +37,7 @@ var programs = map[string]func() int{
 	"kube-apiserver":          run(func() *cobra.Command { return apiserver.NewAPIServerCommand() }),
 	"kube-controller-manager": run(func() *cobra.Command { return controllermanager.NewControllerManagerCommand() }),
 	"kube-scheduler":          run(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
-	"kube-proxy":              run(func() *cobra.Command { return proxy.NewProxyCommand() }),
+	"kube-proxy":              withXtables(run(func() *cobra.Command { return proxy.NewProxyCommand() })),
 	"kubelet":                 run(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
 	"kubeadm": func() int {
 		kubeadmerrors.HandleError(kubeadm.Run())
@@ -49,11 +50,21 @@ var programs = map[string]func() int{
 		}
 		return 0
 	},
-	"podnetwork": podnetwork.Main,
+	"podnetwork": withXtables(podnetwork.Main),
 }
 
 func run(command func() *cobra.Command) func() int {
 	return func() int { return cli.Run(command()) }
+}
+
+func withXtables(program func() int) func() int {
+	return func() int {
+		if err := xtables.Link(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return program()
+	}
 }
 
 func main() {

@@ -1,0 +1,29 @@
+// Package images holds what the node image is made of: a Go module in each
+// folder, and the pins that no go.mod holds.
+package images
+
+import (
+	_ "embed"
+
+	"sigs.k8s.io/yaml"
+)
+
+//go:embed pins.yaml
+var pins []byte
+
+// Pins are versions and package lists.
+type Pins struct {
+	Debian struct {
+		// Suite is the code name of the release.
+		Suite string `json:"suite"`
+		// Node are the packages of the node image that is built here.
+		Node []string `json:"node"`
+	} `json:"debian"`
+}
+
+// ReadPins reads pins.yaml, unknown fields being errors.
+func ReadPins() (Pins, error) {
+	var p Pins
+	err := yaml.UnmarshalStrict(pins, &p)
+	return p, err
+}

@@ -1,0 +1,99 @@
+// Command pack writes the sources of the images as a tar archive: the Go
+// modules below images/ and the static files of kind's node image, which it
+// takes from the kind module that labctl itself is built with. The same
+// sources give the same bytes.
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./internal/payload/pack OUT.tar, in labctl's main folder")
+		os.Exit(2)
+	}
+	if err := run(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "pack:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out string) error {
+	// go.sum has verified the module; -mod=mod would change go.mod.
+	kind, err := exec.Command("go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind").Output()
+	if err != nil {
+		return fmt.Errorf("go list -m sigs.k8s.io/kind: %w", err)
+	}
+	dir := strings.TrimSpace(string(kind))
+	if dir == "" {
+		return fmt.Errorf("the module sigs.k8s.io/kind is not downloaded; run go mod download")
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := add(w, "images", "", isSource); err != nil {
+		return err
+	}
+	if err := add(w, filepath.Join(dir, "images/base/files"), "kind", func(string) bool { return true }); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(out, b.Bytes(), 0o644)
+}
+
+func isSource(name string) bool {
+	switch path.Ext(name) {
+	case ".mod", ".sum":
+		return true
+	case ".go":
+		return !strings.HasSuffix(name, "_test.go") && path.Dir(name) != "."
+	}
+	return false
+}
+
+// add writes the files below root that match, in WalkDir's lexical order,
+// under the prefix. Only name, mode and content go in.
+func add(w *tar.Writer, root, prefix string, match func(name string) bool) error {
+	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if !match(rel) {
+			return nil
+		}
+		content, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		h := &tar.Header{Name: path.Join(prefix, rel), Mode: mode(content), Size: int64(len(content)), Format: tar.FormatUSTAR}
+		if err := w.WriteHeader(h); err != nil {
+			return err
+		}
+		_, err = w.Write(content)
+		return err
+	})
+}
+
+// mode is 0755 for scripts and 0644 for all else, as kind's Dockerfile has it:
+// the module cache keeps no modes.
+func mode(content []byte) int64 {
+	if bytes.HasPrefix(content, []byte("#!")) {
+		return 0o755
+	}
+	return 0o644
+}
