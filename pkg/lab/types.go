@@ -2,6 +2,8 @@
 // loading with positions, validation and the catalogue.
 package lab
 
+//go:generate go run ./schemagen ../../labs/lab.schema.json
+
 import "encoding/json"
 
 // APIVersion and Kind are the type that every spec names.
@@ -44,12 +46,17 @@ const (
 	Planned      Verdict = "planned"
 )
 
+// Verdicts lists every verdict.
+var Verdicts = []Verdict{Confirmed, Refuted, Inconclusive, Untestable, Planned}
+
 // Lab is one lab spec: what to provision, what to apply, what to verify.
 type Lab struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
 	Metadata   Metadata `json:"metadata"`
 	Spec       Spec     `json:"spec"`
+
+	origin origin // where the fields stand, for messages
 }
 
 // Metadata names a lab.
