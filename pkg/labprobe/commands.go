@@ -10,4 +10,5 @@ var commands = slices.Concat(
 	processCommands,
 	fileCommands,
 	wasiCommands,
+	syscallCommands,
 )

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package labprobe
+
+import (
+	"context"
+
+	"github.com/isolation-stack/labctl/pkg/evidence"
+)
+
+// Commands that only Linux has.
+var (
+	runSyscalls, runSeccomp func(context.Context, []string) (evidence.Set, error)
+)
