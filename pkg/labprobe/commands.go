@@ -11,4 +11,6 @@ var commands = slices.Concat(
 	fileCommands,
 	wasiCommands,
 	syscallCommands,
+	bpfCommands,
+	networkCommands,
 )
