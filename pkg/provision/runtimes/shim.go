@@ -55,11 +55,15 @@ func ShimInputs(o ShimOptions) ([]string, error) {
 	}
 	inputs := []string{"source", gvisorSource, gvisorVersion}
 	for _, p := range shimPatches {
+		inputs = append(inputs, p.file, p.old, p.new)
+		if p.added == "" {
+			continue
+		}
 		added, err := patches.ReadFile(p.added)
 		if err != nil {
 			return nil, err
 		}
-		inputs = append(inputs, p.file, p.old, p.new, string(added))
+		inputs = append(inputs, string(added))
 	}
 	return inputs, nil
 }
@@ -131,20 +135,30 @@ func run(ctx context.Context, log io.Writer, dir string, argv ...string) error {
 	return err
 }
 
-// shimPatch replaces one line of a file of gVisor's and adds a file beside it.
+// shimPatch replaces text of a file of gVisor's and adds a file beside it.
 type shimPatch struct {
 	file     string // below the source's root
 	old, new string
-	added    string // below patches
+	added    string // below patches; "" for none
 }
 
-var shimPatches = []shimPatch{{
-	// Without CAP_SYS_RESOURCE the shim ends because it can't lower its score.
-	file:  "pkg/shim/service.go",
-	old:   "shim.SetScore(cmd.Process.Pid)",
-	new:   "setScore(cmd.Process.Pid)",
-	added: "shim/oom_score.go",
-}}
+var shimPatches = []shimPatch{
+	{
+		// Without CAP_SYS_RESOURCE the shim ends because it can't lower its score.
+		file:  "pkg/shim/service.go",
+		old:   "shim.SetScore(cmd.Process.Pid)",
+		new:   "setScore(cmd.Process.Pid)",
+		added: "shim/oom_score.go",
+	},
+	{
+		// A package that the shim is linked with reads the vDSO, which is for
+		// the Sentry alone, when it starts. Without this the build would need a
+		// C++ compiler for a file that the shim never uses.
+		file: "pkg/sentry/loader/vdso.go",
+		old:  "var vdsoSigreturnOffset = func() uint64 {\n",
+		new:  "var vdsoSigreturnOffset = func() uint64 {\n\tif len(vdsodata.Binary) == 0 {\n\t\treturn 0\n\t}\n",
+	},
+}
 
 // ignoreTag keeps the added files out of labctl's own build.
 const ignoreTag = "//go:build ignore\n\n"
@@ -152,29 +166,10 @@ const ignoreTag = "//go:build ignore\n\n"
 // patchShim makes gVisor's source ready to build the shim.
 func patchShim(src string) error {
 	for _, p := range shimPatches {
-		path := filepath.Join(src, p.file)
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("patch gVisor: %w", err)
-		}
-		if n := bytes.Count(text, []byte(p.old)); n != 1 {
-			return fmt.Errorf("patch gVisor: %s has %q %d times, not once", p.file, p.old, n)
-		}
-		if err := os.WriteFile(path, bytes.Replace(text, []byte(p.old), []byte(p.new), 1), 0o644); err != nil {
-			return fmt.Errorf("patch gVisor: %w", err)
-		}
-		added, err := patches.ReadFile(p.added)
-		if err != nil {
-			return fmt.Errorf("patch gVisor: %w", err)
-		}
-		beside := filepath.Join(filepath.Dir(path), "labctl_"+filepath.Base(p.added))
-		if err := os.WriteFile(beside, bytes.TrimPrefix(added, []byte(ignoreTag)), 0o644); err != nil {
+		if err := p.apply(src); err != nil {
 			return fmt.Errorf("patch gVisor: %w", err)
 		}
 	}
-	// A package that the shim imports embeds the vDSO of the Sentry. Nothing
-	// in the shim uses it, so the file is empty, as it is in Debian's own
-	// golang-gvisor-gvisor-dev, and no C++ compiler is needed.
 	for _, arch := range []string{"amd64", "arm64"} {
 		vdso := filepath.Join(src, "pkg/sentry/loader/vdsodata/vdso_"+arch+".so")
 		if err := os.WriteFile(vdso, nil, 0o644); err != nil {
@@ -182,6 +177,29 @@ func patchShim(src string) error {
 		}
 	}
 	return nil
+}
+
+func (p shimPatch) apply(src string) error {
+	path := filepath.Join(src, p.file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if n := bytes.Count(text, []byte(p.old)); n != 1 {
+		return fmt.Errorf("%s has %q %d times, not once", p.file, p.old, n)
+	}
+	if err := os.WriteFile(path, bytes.Replace(text, []byte(p.old), []byte(p.new), 1), 0o644); err != nil {
+		return err
+	}
+	if p.added == "" {
+		return nil
+	}
+	added, err := patches.ReadFile(p.added)
+	if err != nil {
+		return err
+	}
+	beside := filepath.Join(filepath.Dir(path), "labctl_"+filepath.Base(p.added))
+	return os.WriteFile(beside, bytes.TrimPrefix(added, []byte(ignoreTag)), 0o644)
 }
 
 // verifyRelease checks the programs of a release folder against the checksums
