@@ -4,17 +4,28 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
 
+// ErrNotFound is a cluster that is not there.
+var ErrNotFound = errors.New("cluster not found")
+
+// RuntimeLabel is the label of a RuntimeClass object whose value is the
+// runtime (runc, gvisor, wasmedge) that stands behind the class: names of
+// classes are configurable, so a cluster carries the answer itself.
+const RuntimeLabel = "labctl.dev/runtime"
+
 // ClusterSpec says what cluster to make.
 type ClusterSpec struct {
 	// Name of the cluster; also of the objects that a provider makes.
 	Name string
-	// Workers is the number of nodes beside the one control plane.
+	// Workers is how many nodes there are at least beside the one control
+	// plane: a cluster that has more is not made anew for a lab that needs
+	// fewer.
 	Workers int
 	// Kubeconfig is the file that gets the cluster's context; "" means
 	// kubectl's own rules (KUBECONFIG, then ~/.kube/config).
@@ -31,7 +42,7 @@ type Provider interface {
 	// Up makes the cluster or brings it to the spec; it is idempotent and
 	// converges after an interruption at any point.
 	Up(ctx context.Context, spec ClusterSpec, log progress.Log) (Cluster, error)
-	// Get finds a running cluster; ErrNotFound if there is none.
+	// Get finds a running cluster; an error that is ErrNotFound if there is none.
 	Get(ctx context.Context, name string) (Cluster, error)
 	// Down removes what Up made and nothing else; it is no error if there is
 	// nothing (left).

@@ -51,7 +51,7 @@ type Options struct {
 	// Name is docker, podman or nerdctl; "" tries all of them.
 	Name string
 	// StateDir is the folder for settings of labctl's own; "" means
-	// $XDG_STATE_HOME/labctl, else ~/.local/state/labctl.
+	// DefaultStateDir.
 	StateDir string
 }
 
@@ -66,7 +66,7 @@ func Choose(ctx context.Context, o Options, log progress.Log) (_ *Engine, err er
 		names = []string{o.Name}
 	}
 	if o.StateDir == "" {
-		if o.StateDir, err = defaultStateDir(); err != nil {
+		if o.StateDir, err = DefaultStateDir(); err != nil {
 			return nil, err
 		}
 	}
@@ -116,8 +116,9 @@ func (e *Engine) Run(ctx context.Context, args ...string) (process.Result, error
 	return process.Run(ctx, e.Command(args...))
 }
 
-// defaultStateDir follows the XDG Base Directory Specification 0.8.
-func defaultStateDir() (string, error) {
+// DefaultStateDir is labctl's folder for state: $XDG_STATE_HOME/labctl, else
+// ~/.local/state/labctl. It follows the XDG Base Directory Specification 0.8.
+func DefaultStateDir() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "labctl"), nil
 	}

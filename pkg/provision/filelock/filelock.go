@@ -7,29 +7,49 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// ErrHeld is a lock that somebody else holds.
+// ErrHeld is a lock that another process holds.
 var ErrHeld = errors.New("held by another process")
 
-// TryLock takes the lock or returns ErrHeld. The file stays there: removing a
-// lock file would let two processes hold "the" lock.
+// TryLock takes the lock or returns an error that is ErrHeld and names the
+// process that has it. The file stays there after unlock; the holder may
+// remove it.
 func TryLock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
-	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err != nil {
-		_ = f.Close() // nothing was written
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: %w", path, ErrHeld)
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			return nil, fmt.Errorf("lock: %w", err)
 		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err != nil {
+			holder, _ := os.ReadFile(path) // only for the message
+			_ = f.Close()                  // nothing was written
+			if errors.Is(err, syscall.EWOULDBLOCK) {
+				return nil, fmt.Errorf("%s: %w (%s)", path, ErrHeld, strings.TrimSpace(string(holder)))
+			}
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if same(f, path) {
+			_ = f.Truncate(0)
+			_, _ = fmt.Fprintf(f, "pid %d\n", os.Getpid()) // only for messages
+			return func() { _ = f.Close() }, nil           // closing releases the lock
+		}
+		_ = f.Close() // the holder removed the file meanwhile: take the new one
 	}
-	return func() { _ = f.Close() }, nil // closing releases the lock
+}
+
+// same says that path still is the open file.
+func same(f *os.File, path string) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(open, there)
 }
 
 // Lock waits for the lock until ctx ends.

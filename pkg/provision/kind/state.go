@@ -1,0 +1,70 @@
+package kind
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// record is what is remembered of a cluster outside of it: the kubeconfigs
+// that got its entries, which Down isn't told. It may be lost; then Down
+// looks where kubectl looks.
+type record struct {
+	Kubeconfigs []string `json:"kubeconfigs"`
+}
+
+// recall reads the record; a lost or damaged one is empty.
+func (p *Provider) recall(cluster string) record {
+	var r record
+	b, err := os.ReadFile(p.recordPath(cluster))
+	if err != nil || json.Unmarshal(b, &r) != nil {
+		return record{}
+	}
+	return r
+}
+
+func (p *Provider) recordPath(cluster string) string {
+	return filepath.Join(p.o.StateDir, "clusters", cluster+".json")
+}
+
+func (p *Provider) remember(cluster, kubeconfig string) error {
+	path, err := filepath.Abs(kubeconfig)
+	if err != nil {
+		return err
+	}
+	r := p.recall(cluster)
+	if slices.Contains(r.Kubeconfigs, path) {
+		return nil
+	}
+	r.Kubeconfigs = append(r.Kubeconfigs, path)
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := replace(p.recordPath(cluster), b, 0o600); err != nil {
+		return fmt.Errorf("labctl's state: %w", err)
+	}
+	return nil
+}
+
+func (p *Provider) forget(cluster string) error {
+	if err := os.Remove(p.recordPath(cluster)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("labctl's state: %w", err)
+	}
+	return nil
+}
+
+// kubeconfigsOf are the files that may hold entries of the cluster.
+func (p *Provider) kubeconfigsOf(cluster string) []kubeconfig {
+	var files []kubeconfig
+	for _, path := range append(p.recall(cluster).Kubeconfigs, clientcmd.NewDefaultPathOptions().GetLoadingPrecedence()...) {
+		files = append(files, kubeconfig{path: path})
+	}
+	return files
+}
