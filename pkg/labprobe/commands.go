@@ -11,6 +11,11 @@ var commands = slices.Concat(
 	fileCommands,
 	wasiCommands,
 	syscallCommands,
+	privilegeCommands,
+	limitCommands,
+	benchCommands,
+	measureCommands,
 	bpfCommands,
 	networkCommands,
+	hardwareCommands,
 )

@@ -10,5 +10,5 @@ import (
 
 // Commands that only Linux has.
 var (
-	runSyscalls, runSeccomp func(context.Context, []string) (evidence.Set, error)
+	runSyscalls, runSeccomp, runPrivileges, runFork, runThrottle, runSyscallBench, runMeasure func(context.Context, []string) (evidence.Set, error)
 )
