@@ -151,6 +151,13 @@ var shimPatches = []shimPatch{
 		added: "shim/oom_score.go",
 	},
 	{
+		// With it Pods' limits hold on cgroup v1 under the systemd driver too.
+		file:  "pkg/shim/runsc/service.go",
+		old:   "updated = setPodCgroup(spec) || updated",
+		new:   "updated = setSliceCgroup(spec) || setPodCgroup(spec) || updated",
+		added: "shim/slice_cgroup.go",
+	},
+	{
 		// A package that the shim is linked with reads the vDSO, which is for
 		// the Sentry alone, when it starts. Without this the build would need a
 		// C++ compiler for a file that the shim never uses.

@@ -61,12 +61,13 @@ func TestPatchShimOnOtherSource(t *testing.T) {
 func sourceTree(t *testing.T, service string) string {
 	t.Helper()
 	src := t.TempDir()
-	for _, dir := range []string{"pkg/shim", "pkg/sentry/loader/vdsodata"} {
+	for _, dir := range []string{"pkg/shim/runsc", "pkg/sentry/loader/vdsodata"} {
 		if err := os.MkdirAll(filepath.Join(src, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write(t, filepath.Join(src, "pkg/shim/service.go"), service)
+	write(t, filepath.Join(src, "pkg/shim/runsc/service.go"), "\tupdated = setPodCgroup(spec) || updated\n")
 	write(t, filepath.Join(src, "pkg/sentry/loader/vdso.go"), "var vdsoSigreturnOffset = func() uint64 {\n\tparse()\n}()\n")
 	return src
 }
