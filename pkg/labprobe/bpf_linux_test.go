@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/isolation-stack/labctl/pkg/evidence"
 )
 
@@ -266,5 +268,15 @@ func TestSockets(t *testing.T) {
 	line = fmt.Sprintf("sockets --port %d --pid %d", hidden.Addr().(*net.TCPAddr).Port, os.Getpid())
 	if got := what(evidenceOf(t, line), "sockets"); got != "0" {
 		t.Errorf("%s sockets of another network namespace", got)
+	}
+}
+
+// /proc/self is the main thread: it may never be the one that changes.
+func TestOnThreadSparesTheMainThread(t *testing.T) {
+	for range 1000 {
+		tid, err := onThread(func() (int, error) { return unix.Gettid(), nil })
+		if err != nil || tid == os.Getpid() {
+			t.Fatalf("ran on thread %d of process %d: %v", tid, os.Getpid(), err)
+		}
 	}
 }

@@ -141,8 +141,15 @@ func onThread[T any](f func() (T, error)) (T, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // never unlocked: the runtime then ends the thread
-		result, err = f()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread can't end, and it is what /proc/self shows.
+			// It is held here, so that f gets another one.
+			defer runtime.UnlockOSThread()
+			result, err = onThread(f)
+			return
+		}
+		result, err = f() // never unlocked: the runtime then ends the thread
 	}()
 	<-done
 	return result, err
