@@ -53,12 +53,12 @@ func newNetwork() (_ *network, err error) {
 	if err := n.join("server", n.server, serverIP, routerServerIP); err != nil {
 		return nil, err
 	}
-	// /proc/sys/net shows the namespace of the thread that opens it.
-	_, err = in(n.router, func() (struct{}, error) {
-		return struct{}{}, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("forwarding in the router's namespace: %w", err)
+	if err := sysctl(n.router, "ipv4/ip_forward", "1"); err != nil {
+		return nil, err
+	}
+	// No tail loss probes: on a busy machine they send again what isn't lost.
+	if err := sysctl(n.client, "ipv4/tcp_early_retrans", "0"); err != nil {
+		return nil, err
 	}
 	return n, nil
 }
@@ -110,6 +110,18 @@ func address(h *netlink.Handle, device string, ip net.IP) error {
 		if err := step(); err != nil {
 			return fmt.Errorf("device %s: %w", device, err)
 		}
+	}
+	return nil
+}
+
+// sysctl sets one of net.* in a namespace: /proc/sys/net is that of the
+// thread which opens it.
+func sysctl(ns netns.NsHandle, name, value string) error {
+	_, err := in(ns, func() (struct{}, error) {
+		return struct{}{}, os.WriteFile("/proc/sys/net/"+name, []byte(value), 0)
+	})
+	if err != nil {
+		return fmt.Errorf("sysctl in a network namespace of our own: %w", err)
 	}
 	return nil
 }
