@@ -1,18 +1,23 @@
 package runtimes
 
-// Inputs is everything that decides what a node gets from this package, for
-// the key of an image that contains it; nothing is built for it.
+// Inputs is everything that decides what this package puts on a node, for the
+// key of an image that holds it.
 func Inputs(o ShimOptions) ([]string, error) {
-	inputs, err := ShimInputs(o)
+	inputs, err := shimInputs(o)
 	if err != nil {
 		return nil, err
 	}
-	// The handlers that Configure adds to an empty version 2 file stand for
-	// those that it adds to any.
-	config, err := Configure([]byte("version = 2\n"))
-	if err != nil {
-		return nil, err
+	inputs = append(inputs, Packages()...)
+	for _, content := range [][]byte{setupScript, runscWrapper, containerdDropIn} {
+		inputs = append(inputs, string(content))
 	}
-	inputs = append(inputs, string(config), string(setupScript), string(runscWrapper), string(containerdDropIn))
-	return append(inputs, Packages()...), nil
+	// What Configure makes of next to nothing is all that it adds.
+	for _, file := range []string{"version = 2", "version = 3"} {
+		config, err := Configure([]byte(file))
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, string(config))
+	}
+	return inputs, nil
 }

@@ -1,0 +1,194 @@
+package nodeimage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/isolation-stack/labctl/pkg/process"
+	"github.com/isolation-stack/labctl/pkg/provision/artifact"
+)
+
+// iptablesPackages are what kube-proxy and podnetwork call; base-files has the
+// links of the merged /usr, without which no dynamic loader is found.
+var iptablesPackages = []string{"base-files", "iptables"}
+
+// ensureDebianBase builds the base image, unless the engine has it.
+func (b *builder) ensureDebianBase(ctx context.Context, ref string) error {
+	if ok, err := b.has(ctx, ref); err != nil || ok {
+		return err
+	}
+	root, err := b.tar(ctx, "debian-root", b.pins.Debian.Node, "Debian "+b.pins.Debian.Suite, rootTar)
+	if err != nil {
+		return err
+	}
+	iptables, err := b.tar(ctx, "debian-iptables", iptablesPackages, "iptables", extractTar)
+	if err != nil {
+		return err
+	}
+	programs, err := b.src.programs()
+	if err != nil {
+		return err
+	}
+	bins := map[string]string{}
+	for _, p := range programs {
+		if bins[p.module], err = b.goBuild(ctx, p); err != nil {
+			return err
+		}
+	}
+	return b.assembleBase(ctx, ref, root, iptables, bins)
+}
+
+type variant int
+
+const (
+	rootTar variant = iota
+	extractTar
+)
+
+// tar returns the tar file of a root file system with the packages.
+func (b *builder) tar(ctx context.Context, kind string, packages []string, title string, v variant) (path string, err error) {
+	// The mirror is no input: every mirror serves what Debian has signed.
+	key := artifact.Key{Name: kind, Inputs: append([]string{recipe, b.pins.Debian.Suite, runtime.GOARCH}, packages...)}
+	const file = "root.tar"
+	if b.cache.Has(key) {
+		return filepath.Join(b.cache.Path(key), file), nil
+	}
+	step := b.log.Start(title + " from packages")
+	defer func() { step.End(err) }()
+	apt, err := b.apt(ctx)
+	if err != nil {
+		return "", err
+	}
+	dir, err := b.cache.Ensure(ctx, key, func(ctx context.Context, dir string) error {
+		if v == extractTar {
+			return apt.Extract(ctx, filepath.Join(dir, file), packages...)
+		}
+		return apt.Root(ctx, filepath.Join(dir, file), packages...)
+	})
+	return filepath.Join(dir, file), err
+}
+
+// assembleBase loads the root and the files as an image, and finishes it in a
+// build container: kind's setup, and the images of the control plane.
+func (b *builder) assembleBase(ctx context.Context, ref, root, iptables string, bins map[string]string) (err error) {
+	step := b.log.Start("Base of the node image")
+	defer func() { step.End(err) }()
+	const steps = 5
+	version, err := b.src.version("kubernetes", "k8s.io/kubernetes")
+	if err != nil {
+		return err
+	}
+	step.Update(0, steps, "images of the control plane")
+	imgs, err := b.controlPlane(ctx, bins, version, iptables)
+	if err != nil {
+		return err
+	}
+	step.Update(1, steps, "load")
+	// The raw image has a name only while the build runs.
+	raw := strings.Replace(ref, "node-base:", "node-raw:", 1)
+	if err := b.loadRaw(ctx, raw, root, bins, version); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+		defer cancel()
+		// Its layers belong to the base now; only the name goes.
+		if _, rmErr := b.engine.Run(ctx, "rmi", raw); rmErr != nil && err == nil {
+			err = rmErr
+		}
+	}()
+	step.Update(2, steps, "set up")
+	c, err := start(ctx, b.engine, b.cache.Dir, raw)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	if _, err := c.run(ctx, setupScript, nil); err != nil {
+		return err
+	}
+	step.Update(3, steps, "import the images of the control plane")
+	images := archive(imgs)
+	defer func() { _ = images.Close() }() // ends the writer where ctr ends early
+	if _, err := c.run(ctx, importScript, images); err != nil {
+		return err
+	}
+	step.Update(4, steps, "commit")
+	return c.commit(ctx, ref)
+}
+
+// loadRaw loads the root and the files into the engine.
+func (b *builder) loadRaw(ctx context.Context, ref, root string, bins map[string]string, version string) error {
+	files, err := b.nodeFiles(bins, version)
+	if err != nil {
+		return err
+	}
+	rootLayer, err := tarball.LayerFromFile(root, tarball.WithCompressionLevel(stored))
+	if err != nil {
+		return err
+	}
+	filesLayer, err := layer(stored, files)
+	if err != nil {
+		return err
+	}
+	img, err := assemble(runtime.GOARCH, v1.Config{Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}, rootLayer, filesLayer)
+	if err != nil {
+		return err
+	}
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		return err
+	}
+	in := archive(map[name.Tag]v1.Image{tag: img})
+	defer func() { _ = in.Close() }() // ends the writer where the engine ends early
+	cmd := b.engine.Command("load")
+	cmd.Stdin = in
+	_, err = process.Run(ctx, cmd)
+	return err
+}
+
+// nodeFiles are the files of a node beside Debian's packages.
+func (b *builder) nodeFiles(bins map[string]string, version string) ([]entry, error) {
+	ours, err := ownFiles()
+	if err != nil {
+		return nil, err
+	}
+	var out []entry
+	for _, f := range b.src.below("kind") {
+		replaced := slices.ContainsFunc(ours, func(o sourceFile) bool { return o.name == f.name })
+		if !replaced {
+			out = append(out, entry{path: "/" + f.name, mode: f.mode, content: f.content})
+		}
+	}
+	for _, f := range ours {
+		content := bytes.ReplaceAll(f.content, []byte("PODNETWORK_IMAGE"), []byte(podnetworkImage(version)))
+		out = append(out, entry{path: "/" + f.name, mode: f.mode, content: content})
+	}
+	containerd, err := os.ReadDir(bins["containerd"])
+	if err != nil {
+		return nil, fmt.Errorf("containerd's programs: %w", err)
+	}
+	for _, f := range containerd {
+		if !strings.HasPrefix(f.Name(), ".") {
+			out = append(out, binary("/usr/local/bin", filepath.Join(bins["containerd"], f.Name())))
+		}
+	}
+	out = append(out, k8sEntries("/usr/bin", bins["kubernetes"], []string{"kubeadm", "kubectl", "kubelet"})...)
+	// Debian has the CNI plug-ins in a folder of its own.
+	for _, plugin := range []string{"host-local", "loopback", "portmap", "ptp"} {
+		out = append(out, entry{path: "/opt/cni/bin/" + plugin, link: "/usr/lib/cni/" + plugin})
+	}
+	return append(out,
+		entry{path: "/usr/sbin/init", link: "/usr/lib/systemd/systemd"},
+		entry{path: "/kind/version", mode: 0o644, content: []byte(version)},
+	), nil
+}
