@@ -10,9 +10,14 @@ import (
 
 // measureCommands time other programs.
 var measureCommands = []Command{{
-	Name: "measure", Usage: "[-n N] [--warmup K] -- PROGRAM [ARG…]", Doc: "runs a program N times: time from start to end, peak memory, exit codes",
+	Name: "measure", Usage: "[-n N] [--warmup K] -- PROGRAM [ARG…]", Doc: "runs a program N times: time from start to end, peak memory, exit codes; an argument {empty.wasm} becomes the path of an empty module",
 	Outputs: measureOutputs, Run: runMeasure, Exclusive: true,
 }}
+
+// emptyWasm is an argument of the measured program that measure replaces by
+// the path of the smallest WebAssembly module: what a WebAssembly runtime
+// itself takes.
+const emptyWasm = "{empty.wasm}"
 
 type measureOptions struct {
 	n, warmup int
@@ -52,6 +57,6 @@ func measureOutputs(args []string) ([]evidence.Output, error) {
 		{Name: "wall.max", Type: evidence.Duration, Doc: "longest run"},
 		{Name: "wall.noise", Type: evidence.Double, Unit: "1", Doc: "(median - shortest) / shortest"},
 		{Name: "cpu.p50", Type: evidence.Duration, Doc: "CPU time of the program and the children it waited for, median"},
-		{Name: "rss.max", Type: evidence.Quantity, Unit: "bytes", Doc: "peak resident memory of the program itself, in a run of its own; absent where it ended too soon to look"},
+		{Name: "rss.max", Type: evidence.Quantity, Unit: "bytes", Doc: "peak resident memory of the program itself when it ends, in a run of its own"},
 	}, nil
 }

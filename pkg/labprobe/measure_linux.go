@@ -5,17 +5,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/isolation-stack/labctl/pkg/evidence"
 )
 
-// run is one run of a program.
+// timedRun is one run of a program.
 type timedRun struct {
 	wall, cpu time.Duration
 	end       string // exit code or signal
@@ -31,8 +36,13 @@ func runMeasure(ctx context.Context, args []string) (evidence.Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	argv, remove, err := fillIn(o.argv)
+	if err != nil {
+		return nil, fmt.Errorf("write what measure brings along: %w", err)
+	}
+	defer remove()
 	for range o.warmup {
-		if _, err := timeProgram(ctx, o.argv, nil); err != nil {
+		if _, err := timeProgram(ctx, argv); err != nil {
 			return nil, err
 		}
 	}
@@ -40,7 +50,7 @@ func runMeasure(ctx context.Context, args []string) (evidence.Set, error) {
 	var ends []string
 	failures, failure := 0, ""
 	for range o.n {
-		t, err := timeProgram(ctx, o.argv, nil)
+		t, err := timeProgram(ctx, argv)
 		if err != nil {
 			return nil, err
 		}
@@ -54,9 +64,9 @@ func runMeasure(ctx context.Context, args []string) (evidence.Set, error) {
 			}
 		}
 	}
-	// Looking at memory costs the program time, so it has a run of its own.
-	peak := uint64(0)
-	if _, err := timeProgram(ctx, o.argv, func(pid int) { peak = max(peak, peakMemory(pid)) }); err != nil {
+	// Tracing costs the program time, so memory has a run of its own.
+	peak, err := peakMemory(ctx, argv)
+	if err != nil {
 		return nil, err
 	}
 
@@ -74,48 +84,26 @@ func runMeasure(ctx context.Context, args []string) (evidence.Set, error) {
 	r.put("wall.max", time.Duration(wall[len(wall)-1]), "clock", line)
 	r.put("wall.noise", wall.noise(), "program", line)
 	r.put("cpu.p50", time.Duration(cpu.quantile(0.5)), "syscall", "wait4(2) rusage of "+line)
-	if peak > 0 {
-		r.put("rss.max", bytesQuantity(peak), "file", "/proc/PID/status VmHWM of "+line)
-	}
+	r.put("rss.max", bytesQuantity(peak), "file", "/proc/PID/status VmHWM at exit of "+line)
 	return r.result()
 }
 
 // timeProgram runs argv once. A program that fails is a result; one that
-// can't be started is an error. watch, if any, is called again and again
-// while the program runs.
-func timeProgram(ctx context.Context, argv []string, watch func(pid int)) (timedRun, error) {
+// can't be started is an error.
+func timeProgram(ctx context.Context, argv []string) (timedRun, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = time.Second // a daemon that it leaves may hold its output open
 	start := time.Now()
-	if err := cmd.Start(); err != nil {
-		return timedRun{}, fmt.Errorf("start %s: %w", argv[0], err)
-	}
-	done := make(chan struct{})
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for watch != nil {
-			select {
-			case <-done:
-				return
-			default:
-				watch(cmd.Process.Pid)
-				time.Sleep(200 * time.Microsecond)
-			}
-		}
-	}()
-	err := cmd.Wait()
+	err := cmd.Run()
 	wall := time.Since(start)
-	close(done)
-	<-stopped
+	if ctx.Err() != nil {
+		return timedRun{}, ctx.Err()
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return timedRun{}, fmt.Errorf("run %s: %w", argv[0], err)
-	}
-	if err := ctx.Err(); err != nil {
-		return timedRun{}, err
 	}
 	state := cmd.ProcessState
 	t := timedRun{wall: wall, cpu: state.UserTime() + state.SystemTime(), end: strconv.Itoa(state.ExitCode())}
@@ -127,13 +115,101 @@ func timeProgram(ctx context.Context, argv []string, watch func(pid int)) (timed
 	return t, nil
 }
 
-// peakMemory is VmHWM of a process, 0 where it can't be read. rusage won't do:
-// its maximum includes the parent's memory, which a child has until exec.
-func peakMemory(pid int) uint64 {
+// peakMemory runs argv once more and reads VmHWM where the program is about to
+// exit, which ptrace(2) stops it for. rusage won't do: its maximum includes
+// the parent's memory, which a child has until exec.
+func peakMemory(ctx context.Context, argv []string) (uint64, error) {
+	runtime.LockOSThread() // the tracer is a thread
+	defer runtime.UnlockOSThread()
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return 0, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = null.Close() }() // nothing was written
+	p, err := os.StartProcess(path, argv, &os.ProcAttr{
+		Files: []*os.File{null, null, null},
+		Sys:   &syscall.SysProcAttr{Ptrace: true},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("start %s traced: %w", argv[0], err)
+	}
+	pid := p.Pid
+	defer context.AfterFunc(ctx, func() { _ = p.Kill() })()
+	defer func() { _ = p.Release() }() // waited for below
+	peak, signal := uint64(0), 0
+	for first := true; ; first = false {
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(pid, &status, 0, nil); err == syscall.EINTR {
+			continue
+		} else if err != nil {
+			return 0, fmt.Errorf("wait for %s: %w", argv[0], err)
+		}
+		if !status.Stopped() {
+			return peak, ctx.Err()
+		}
+		switch {
+		case first: // stopped after exec
+			signal = 0
+			if err := syscall.PtraceSetOptions(pid, unix.PTRACE_O_TRACEEXIT|unix.PTRACE_O_EXITKILL); err != nil {
+				return 0, errors.Join(err, p.Kill())
+			}
+		case status.TrapCause() == unix.PTRACE_EVENT_EXIT:
+			signal = 0
+			peak = highWater(pid)
+		default:
+			signal = int(status.StopSignal())
+		}
+		if err := syscall.PtraceCont(pid, signal); err != nil && err != syscall.ESRCH { // ESRCH: killed meanwhile
+			return 0, errors.Join(fmt.Errorf("continue %s: %w", argv[0], err), p.Kill())
+		}
+	}
+}
+
+// highWater is VmHWM of a process, 0 where it can't be read.
+func highWater(pid int) uint64 {
 	status, err := readText(root(), fmt.Sprintf("proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
 	n, _ := kilobytes(statusFields(status)["VmHWM"])
 	return n
+}
+
+// emptyModule is the smallest WebAssembly command: a module that exports a
+// function _start without instructions (WebAssembly core specification 1.0,
+// binary format).
+var emptyModule = []byte{
+	0, 'a', 's', 'm', 1, 0, 0, 0, // magic, version
+	1, 4, 1, 0x60, 0, 0, // type section: () -> ()
+	3, 2, 1, 0, // function section: one function of that type
+	7, 10, 1, 6, '_', 's', 't', 'a', 'r', 't', 0, 0, // export section
+	10, 4, 1, 2, 0, 0x0b, // code section: end
+}
+
+// fillIn puts files that measure brings along in the place of their names.
+func fillIn(argv []string) (filled []string, remove func(), err error) {
+	if !slices.Contains(argv, emptyWasm) {
+		return argv, func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "labprobe-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove = func() { _ = os.RemoveAll(dir) } // in a temporary place
+	file := filepath.Join(dir, "empty.wasm")
+	if err := os.WriteFile(file, emptyModule, 0o600); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	filled = slices.Clone(argv)
+	for i, a := range filled {
+		if a == emptyWasm {
+			filled[i] = file
+		}
+	}
+	return filled, remove, nil
 }
