@@ -46,9 +46,9 @@ type Sources interface {
 //go:embed shim
 var patches embed.FS
 
-// ShimInputs is everything that decides what Shim gives, for the keys of
-// artifacts that contain it. With a release folder its files are read.
-func ShimInputs(o ShimOptions) ([]string, error) {
+// shimInputs is everything that decides what Shim gives. With a release folder
+// its files are read and verified.
+func shimInputs(o ShimOptions) ([]string, error) {
 	if o.GVisorDir != "" {
 		sums, err := verifyRelease(o.GVisorDir)
 		return append([]string{"release"}, sums...), err
@@ -71,7 +71,7 @@ func ShimInputs(o ShimOptions) ([]string, error) {
 // Shim returns a folder that holds containerd-shim-runsc-v1, and runsc where
 // the user's release brings it, ready for Files.
 func Shim(ctx context.Context, cache artifact.Cache, sources Sources, o ShimOptions, log progress.Log) (dir string, err error) {
-	inputs, err := ShimInputs(o)
+	inputs, err := shimInputs(o)
 	if err != nil {
 		return "", err
 	}
@@ -103,7 +103,7 @@ func buildShim(ctx context.Context, sources Sources, dir string, step progress.S
 	}
 	want := gvisorSource + "_" + gvisorVersion + ".orig.tar.gz"
 	if len(tarballs) == 0 || filepath.Base(tarballs[0]) != want {
-		return fmt.Errorf("Debian's source package %s is %q, and this labctl is made for %s; take a newer labctl, or give a gVisor release with --gvisor-dir", gvisorSource, tarballs, want)
+		return fmt.Errorf("Debian's source package %s is %q, and this labctl is made for %s; take a newer labctl, or give a gVisor release with --gvisor", gvisorSource, tarballs, want)
 	}
 	step.Update(1, 3, "unpack")
 	if err := run(ctx, log, src, "tar", "--extract", "--strip-components=1", "--no-same-owner", "--file", tarballs[0]); err != nil {

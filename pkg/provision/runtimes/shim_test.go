@@ -134,7 +134,7 @@ func (s fakeSources) Source(_ context.Context, dir, _ string) ([]string, error) 
 func TestShimOtherVersion(t *testing.T) {
 	_, err := Shim(context.Background(), artifact.Cache{Dir: t.TempDir()},
 		fakeSources{"golang-gvisor-gvisor_0.0~20250101.0.orig.tar.gz"}, ShimOptions{}, progress.Discard)
-	if err == nil || !strings.Contains(err.Error(), "--gvisor-dir") {
+	if err == nil || !strings.Contains(err.Error(), "--gvisor") {
 		t.Errorf("got %v", err)
 	}
 }
