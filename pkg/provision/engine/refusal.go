@@ -81,3 +81,12 @@ next:
 	}
 	return ""
 }
+
+// Brief is the refusal in one line per engine, without remedies.
+func (r *Refusal) Brief() string {
+	lines := []string{"no container engine here starts a privileged container"}
+	for _, a := range r.Attempts {
+		lines = append(lines, a.Engine+": "+a.Err.Error())
+	}
+	return strings.Join(lines, "\n")
+}

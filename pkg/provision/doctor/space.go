@@ -1,0 +1,21 @@
+package doctor
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// space says how many bytes an unprivileged user has left on the file system
+// of dir, and which file system that is.
+func space(dir string) (device, free uint64, err error) {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, 0, fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	if err := unix.Stat(dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("stat %s: %w", dir, err)
+	}
+	return uint64(st.Dev), fs.Bavail * uint64(fs.Bsize), nil
+}
