@@ -17,6 +17,16 @@ type cgroup struct {
 	dir string
 }
 
+// read gives a control file's text, "" where it can't be read, and its path.
+func (c cgroup) read(tree fs.FS, file string) (text, ref string) {
+	file = path.Join(c.dir, file)
+	text, err := readText(tree, file)
+	if err != nil {
+		return "", "/" + file + " (not readable)"
+	}
+	return text, "/" + file
+}
+
 // cgroupOf finds where the cgroup of a process for a controller (memory, cpu,
 // pids) is visible; pid is a number or self. cgroups(7) has the formats. The
 // second result is false where the hierarchy isn't mounted here.

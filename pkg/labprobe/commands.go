@@ -15,6 +15,7 @@ var commands = slices.Concat(
 	limitCommands,
 	benchCommands,
 	measureCommands,
+	nodeCommands,
 	bpfCommands,
 	networkCommands,
 	hardwareCommands,

@@ -156,9 +156,9 @@ func identityStatus(r *record, tree fs.FS) {
 		}
 	}
 	caps := func(name, field string) {
-		if mask, err := strconv.ParseUint(fields[field], 16, 64); err == nil {
-			r.put(name, fmt.Sprintf("%016x", mask), "file", "/"+file+" "+field)
-			r.put(name+".count", bits.OnesCount64(mask), "file", "/"+file+" "+field)
+		if mask, ok := fields[field]; ok {
+			r.put(name, mask, "file", "/"+file+" "+field)
+			r.put(name+".count", countCapabilities(mask), "file", "/"+file+" "+field)
 		}
 	}
 	number("uid", "Uid")
@@ -210,6 +210,15 @@ func identityTables(r *record, tree fs.FS) {
 		}
 		r.put("uid.map", entries, "file", "/proc/self/uid_map")
 	}
+}
+
+// countCapabilities counts the bits of a hexadecimal mask, 0 for nonsense.
+func countCapabilities(mask string) int {
+	n, err := strconv.ParseUint(mask, 16, 64)
+	if err != nil {
+		return 0
+	}
+	return bits.OnesCount64(n)
 }
 
 // netDevices lists the interfaces of a /proc/net/dev table, sorted.
