@@ -182,27 +182,25 @@ func readProcess(tree fs.FS, pid int) (process, bool) {
 	return p, true
 }
 
-// selectProcesses finds those whose cgroup or command line holds an id, or a
-// process and its descendants. By id, this process and its ancestors are never
-// meant: their command lines hold the id because they ask for it.
+// selectProcesses finds a process or those whose cgroup or command line holds
+// an id, with all their descendants: a sandbox's own children carry no id. This
+// process and its ancestors are never meant by an id: their command lines
+// hold it because they ask for it.
 func selectProcesses(all map[int]process, o processesOptions, self int) []process {
 	asking := map[int]bool{}
 	for pid := self; pid > 0 && !asking[pid]; pid = all[pid].parent {
 		asking[pid] = true
 	}
-	var found []process
-	for _, p := range all {
+	named := func(p process) bool {
 		if o.pid != 0 {
-			if p.pid != self && (p.pid == o.pid || descends(all, p.pid, o.pid)) {
-				found = append(found, p)
-			}
-			continue
-		}
-		if asking[p.pid] {
-			continue
+			return p.pid == o.pid
 		}
 		haystack := p.cmdline + "\n" + strings.Join(p.cgroups, "\n")
-		if slices.ContainsFunc(o.ids, func(id string) bool { return strings.Contains(haystack, id) }) {
+		return !asking[p.pid] && slices.ContainsFunc(o.ids, func(id string) bool { return strings.Contains(haystack, id) })
+	}
+	var found []process
+	for _, p := range all {
+		if p.pid != self && slices.ContainsFunc(lineage(all, p), named) {
 			found = append(found, p)
 		}
 	}
@@ -210,18 +208,20 @@ func selectProcesses(all map[int]process, o processesOptions, self int) []proces
 	return found
 }
 
-func descends(all map[int]process, pid, from int) bool {
-	for range len(all) { // ends also where /proc changed under our feet
-		parent := all[pid].parent
-		if parent == from {
-			return true
+// lineage is a process and its ancestors, up to process 1. What was read from
+// a changing /proc may hold a loop, which ends it.
+func lineage(all map[int]process, p process) []process {
+	chain := []process{p}
+	for seen := map[int]bool{p.pid: true}; p.parent != 0 && !seen[p.parent]; {
+		parent, ok := all[p.parent]
+		if !ok {
+			break
 		}
-		if parent == 0 {
-			return false
-		}
-		pid = parent
+		p = parent
+		seen[p.pid] = true
+		chain = append(chain, p)
 	}
-	return false
+	return chain
 }
 
 func isShim(p process) bool  { return strings.HasPrefix(p.title, "containerd-shim") }
@@ -294,19 +294,13 @@ func recordProcesses(r *record, all map[int]process, found []process) {
 	first := workload[0]
 	ref := fmt.Sprintf("/proc/%d", first.pid)
 	r.put("workload.capabilities", countCapabilities(first.capEffective), "file", ref+"/status CapEff")
-	r.put("workload.chain", ancestors(all, first), "file", "/proc/PID/status PPid")
+	var chain []string
+	for _, p := range lineage(all, first) {
+		chain = append(chain, p.title)
+	}
+	r.put("workload.chain", chain, "file", "/proc/PID/status PPid")
 	r.put("workload.ns.pid", first.pidNS, "file", ref+"/ns/pid")
 	r.put("workload.ns.net", first.netNS, "file", ref+"/ns/net")
 	r.put("workload.ns.user", first.userNS, "file", ref+"/ns/user")
 	r.put("workload.cgroups", first.cgroups, "file", ref+"/cgroup")
-}
-
-func ancestors(all map[int]process, p process) []string {
-	chain := []string{p.title}
-	for seen := map[int]bool{p.pid: true}; p.parent != 0 && !seen[p.parent]; {
-		p = all[p.parent]
-		seen[p.pid] = true
-		chain = append(chain, p.title)
-	}
-	return chain
 }
