@@ -48,13 +48,7 @@ var bpfCommands = []Command{
 func parse(args []string, define func(*flag.FlagSet)) error {
 	f := newFlags()
 	define(f)
-	if err := f.Parse(args); err != nil {
-		return err
-	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("takes flags only, got %q", f.Args())
-	}
-	return nil
+	return parseFlags(f, args)
 }
 
 // bpfUsers are who bpf-load tries it as, by the prefix of their evidence.

@@ -114,35 +114,16 @@ func (g *cpuGroup) enter(pid int) error {
 	return nil
 }
 
-// cpuStat is cpu.stat of a group with a quota.
-type cpuStat struct {
-	periods, throttled int64
-	time               time.Duration
-}
-
-// throttledName is the field of cpu.stat that holds how long the group was throttled.
-func (g *cpuGroup) throttledName() string {
-	if g.version == 2 {
-		return "throttled_usec"
-	}
-	return "throttled_time" // in ns
-}
-
-func (g *cpuGroup) stat() (cpuStat, error) {
-	values, err := counters(filepath.Join(g.path, "cpu.stat"))
+// stat reads the group's cpu.stat.
+func (g *cpuGroup) stat() (throttling, error) {
+	t, err := readThrottling(os.DirFS("/"), cgroup{g.version, strings.TrimPrefix(g.path, "/")})
 	if err != nil {
-		return cpuStat{}, fmt.Errorf("cpu.stat: %w", err)
+		return t, fmt.Errorf("cpu.stat: %w", err)
 	}
-	unit := time.Nanosecond
-	if g.version == 2 {
-		unit = time.Microsecond
+	if !slices.Contains(t.keys, "nr_throttled") {
+		return t, fmt.Errorf("cpu.stat of %s has no nr_throttled", g.path)
 	}
-	for _, name := range []string{"nr_periods", "nr_throttled", g.throttledName()} {
-		if _, ok := values[name]; !ok {
-			return cpuStat{}, fmt.Errorf("cpu.stat of %s has no %s", g.path, name)
-		}
-	}
-	return cpuStat{values["nr_periods"], values["nr_throttled"], time.Duration(values[g.throttledName()]) * unit}, nil
+	return t, nil
 }
 
 // remove removes the group; processes that just ended may hold it a moment.

@@ -1,14 +1,11 @@
 package labprobe
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -126,23 +123,4 @@ func tracefs() (string, error) {
 func (f eventField) load(dst asm.Register) asm.Instruction {
 	size := map[int]asm.Size{1: asm.Byte, 2: asm.Half, 4: asm.Word, 8: asm.DWord}[f.size]
 	return asm.LoadMem(dst, asm.R1, int16(f.offset), size)
-}
-
-// counters reads "name value" lines, as cgroup and vmstat files have.
-func counters(path string) (map[string]int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	values := map[string]int64{}
-	for s := bufio.NewScanner(f); s.Scan(); {
-		name, value, _ := strings.Cut(s.Text(), " ")
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		values[name] = n
-	}
-	return values, nil
 }

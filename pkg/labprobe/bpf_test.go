@@ -16,7 +16,7 @@ func TestBPFArguments(t *testing.T) {
 		{"bpf-load", ""},
 		{"bpf-load --uid 65534", ""},
 		{"bpf-load --uid 0", "isn't root"},
-		{"bpf-load 1000", "flags only"},
+		{"bpf-load 1000", "unexpected argument"},
 		{"bpf-overhead --n 5000 --rounds 1", ""},
 		{"bpf-overhead --n 5", "1000 calls"},
 		{"bpf-overhead --rounds 0", "1 round"},
@@ -25,7 +25,7 @@ func TestBPFArguments(t *testing.T) {
 		{"bpf-retransmit --loss ten", "invalid value"},
 		{"bpf-retransmit --bytes 0", "1 byte"},
 		{"bpf-cookie", ""},
-		{"bpf-cookie --port 1", "no arguments"},
+		{"bpf-cookie --port 1", "no arg"},
 		{"throttle-gap --quota 20ms --period 100ms --for 1s", ""},
 		{"throttle-gap --quota 20", "parse error"},
 		{"throttle-gap --quota 20us", "from 1ms"},
@@ -48,7 +48,7 @@ func TestBPFArguments(t *testing.T) {
 		{"conntrack-exhaust --flows 11", ""},
 		{"conntrack-exhaust --ports 0", "1 to 1000"},
 		{"flow-join --direct", ""},
-		{"flow-join direct", "flags only"},
+		{"flow-join direct", "unexpected argument"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			words := strings.Fields(c.args)

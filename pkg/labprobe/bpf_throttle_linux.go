@@ -55,7 +55,7 @@ func runThrottleGap(ctx context.Context, args []string) (_ evidence.Set, err err
 	r.put("cgroup.version", group.version, "file", group.path)
 	r.put("periods", stat.periods, "file", "cpu.stat nr_periods")
 	r.put("throttled", stat.throttled, "file", "cpu.stat nr_throttled")
-	r.put("throttled.time", stat.time, "file", "cpu.stat "+group.throttledName())
+	r.put("throttled.time", stat.time, "file", "cpu.stat throttled_usec (v2), throttled_time (v1)")
 	const tracepoint = "tracepoint sched:sched_switch"
 	r.put("offcpu.peak", gaps.peak(), "counter", tracepoint)
 	r.put("offcpu.max", gaps.longest(), "counter", tracepoint)
