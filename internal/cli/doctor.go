@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/isolation-stack/labctl/pkg/provision/doctor"
+)
+
+func newDoctorCommand(g *global) *cobra.Command {
+	var (
+		f       clusterFlags
+		o       outputFlags
+		fix     bool
+		formats = []string{"table", "json", "yaml"}
+	)
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this machine lacks for labs, and install it with --fix",
+		Long: `Look at this machine and list everything that labs want and it lacks, with a
+remedy each. With --fix, install missing packages with apt on Debian and
+Ubuntu (as root, or through sudo without a password).`,
+		Example: `  labctl doctor
+  labctl doctor --fix
+  labctl doctor -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(formats...); err != nil {
+				return err
+			}
+			c, err := newConsole(g, "doctor")
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			findings, err := diagnose(cmd.Context(), c, f, fix)
+			if err != nil {
+				return provisionError(err, c)
+			}
+			if err := writeFindings(g, o.format, findings); err != nil {
+				return err
+			}
+			return withCode(exitPrerequisites, doctor.AsError(findings))
+		},
+	}
+	f.register(cmd)
+	o.register(cmd, formats...)
+	cmd.Flags().BoolVar(&fix, "fix", false, "install what is missing")
+	return cmd
+}
+
+// diagnose checks the machine and, with fix, mends it and checks again:
+// what is reported is what is so now.
+func diagnose(ctx context.Context, c *console, f clusterFlags, fix bool) ([]doctor.Finding, error) {
+	o := doctor.Options{Engine: f.options().Engine}
+	findings, err := doctor.Check(ctx, o, c)
+	if err != nil || !fix || !fixable(findings) {
+		return findings, err
+	}
+	if err := doctor.Fix(ctx, findings, c); err != nil {
+		return nil, withCode(exitPrerequisites, err)
+	}
+	return doctor.Check(ctx, o, c)
+}
+
+func fixable(findings []doctor.Finding) bool {
+	for _, f := range findings {
+		if f.Fixable() {
+			return true
+		}
+	}
+	return false
+}
+
+func writeFindings(g *global, format string, findings []doctor.Finding) error {
+	if format != "table" {
+		return print(g, format, findings)
+	}
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, f := range findings {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.ID, f.What)
+	}
+	if len(findings) == 0 {
+		fmt.Fprintln(w, "nothing is missing")
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := g.out.Write(b.Bytes())
+	return err
+}
+
+// prerequisites adds to an error of provisioning what this machine lacks, so
+// that a person sees every cause at once and not only the first symptom.
+func prerequisites(ctx context.Context, c *console, f clusterFlags, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	findings, checkErr := doctor.Check(ctx, doctor.Options{Engine: f.options().Engine}, c)
+	if checkErr != nil {
+		return err // the first error says more than a doctor that failed too
+	}
+	if missing := doctor.AsError(findings); missing != nil {
+		return withCode(exitPrerequisites, fmt.Errorf("%w\n%w", err, missing))
+	}
+	return err
+}

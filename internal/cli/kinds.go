@@ -1,0 +1,13 @@
+package cli
+
+import (
+	"github.com/isolation-stack/labctl/pkg/verify/node"
+	"github.com/isolation-stack/labctl/pkg/verify/pod"
+	"github.com/isolation-stack/labctl/pkg/verify/probe"
+	"github.com/isolation-stack/labctl/pkg/verify/telemetry"
+)
+
+// kinds are the probe families that labs can use.
+func kinds() []probe.Kind {
+	return []probe.Kind{node.Kind, pod.Kind, telemetry.Kind}
+}

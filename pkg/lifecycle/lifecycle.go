@@ -1,0 +1,115 @@
+// Package lifecycle brings a lab up and takes it down: it joins the provider,
+// the node image, the runtime classes and labprobe's images into one step
+// that converges however often it is run or interrupted.
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/isolation-stack/labctl/internal/payload"
+	"github.com/isolation-stack/labctl/pkg/probeimage"
+	"github.com/isolation-stack/labctl/pkg/progress"
+	"github.com/isolation-stack/labctl/pkg/provision"
+	"github.com/isolation-stack/labctl/pkg/provision/engine"
+	"github.com/isolation-stack/labctl/pkg/provision/kind"
+	"github.com/isolation-stack/labctl/pkg/provision/nodeimage"
+	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
+	"github.com/isolation-stack/labctl/pkg/verify/node"
+	"github.com/isolation-stack/labctl/pkg/verify/probe"
+)
+
+// Options say how a lab is provisioned.
+type Options struct {
+	Engine    engine.Options
+	NodeImage nodeimage.Options
+	// APIServerPort on 127.0.0.1; 0 takes a free one.
+	APIServerPort int32
+}
+
+// Labs provisions labs with one provider.
+type Labs struct {
+	provision.Provider
+	images []*probeimage.Image
+}
+
+// New joins the parts; it does nothing yet. An error is a labctl that was
+// built without its payload.
+func New(o Options) (*Labs, error) {
+	program, err := payload.Labprobe()
+	if err != nil {
+		return nil, err
+	}
+	module, err := payload.LabprobeWasm()
+	if err != nil {
+		return nil, err
+	}
+	native, err := probeimage.Native(program, runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
+	wasm, err := probeimage.Wasm(module, runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
+	p, err := kind.New(kind.Options{
+		Engine:        o.Engine,
+		APIServerPort: o.APIServerPort,
+		NodeImage: func(ctx context.Context, e *engine.Engine, log progress.Log) (string, error) {
+			img, err := nodeimage.Ensure(ctx, e, o.NodeImage, log)
+			return img.Reference, err
+		},
+		ProbeImages: map[string]string{
+			runtimes.Runc: native.Ref, runtimes.GVisor: native.Ref, runtimes.WasmEdge: wasm.Ref,
+		},
+		Equip: func(p probe.Place) probe.Place { return node.Equip(p, program, module) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Labs{Provider: p, images: []*probeimage.Image{native, wasm}}, nil
+}
+
+// Up brings the cluster up and returns when a Pod of each runtime class has
+// proved what it runs on.
+func (l *Labs) Up(ctx context.Context, spec provision.ClusterSpec, log progress.Log) (provision.Cluster, error) {
+	cluster, err := l.Provider.Up(ctx, spec, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.ready(ctx, cluster, spec.RuntimeClasses, log); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", spec.Name, err)
+	}
+	return cluster, nil
+}
+
+func (l *Labs) ready(ctx context.Context, cluster provision.Cluster, classes map[string]string, log progress.Log) error {
+	client, err := kubernetes.NewForConfig(cluster.RESTConfig())
+	if err != nil {
+		return fmt.Errorf("client for the cluster: %w", err)
+	}
+	step := log.Start("Loading labprobe, making the runtime classes")
+	g, gctx := errgroup.WithContext(ctx)
+	for _, image := range l.images {
+		g.Go(func() error {
+			return cluster.LoadImages(gctx, func() (io.ReadCloser, error) {
+				var b bytes.Buffer
+				_, err := image.WriteTo(&b)
+				return io.NopCloser(&b), err
+			})
+		})
+	}
+	g.Go(func() error { return runtimes.Apply(gctx, client, classes) })
+	err = g.Wait()
+	step.End(err)
+	if err != nil {
+		return err
+	}
+	return runtimes.Prove(ctx, cluster, classes, log)
+}
