@@ -11,18 +11,17 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/isolation-stack/labctl/manifests"
+	"github.com/isolation-stack/labctl/pkg/provision"
 )
 
 // fieldManager owns what labctl applies (server-side apply).
 const fieldManager = "labctl"
 
-// Labels of what labctl makes.
+// The label of everything that labctl makes
+// (https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/).
 const (
 	managedByLabel = "app.kubernetes.io/managed-by"
 	managedBy      = "labctl"
-	// runtimeLabel says which runtime a RuntimeClass, whatever its name, or a
-	// Pod of a proof is of.
-	runtimeLabel = "labctl.dev/runtime"
 )
 
 // Apply makes the RuntimeClasses (manifests/runtimeclasses) or brings them up
@@ -66,7 +65,7 @@ func apply(ctx context.Context, client kubernetes.Interface, class *nodev1.Runti
 	case err != nil:
 		return err
 	case old.Labels[managedByLabel] != managedBy:
-		return fmt.Errorf("it exists and labctl didn't make it (no label %s: %s); give labctl's class another name with --runtime-class %s=NAME", managedByLabel, managedBy, class.Labels[runtimeLabel])
+		return fmt.Errorf("it exists and labctl didn't make it (no label %s: %s); give labctl's class another name with --runtime-class %s=NAME", managedByLabel, managedBy, class.Labels[provision.RuntimeLabel])
 	case old.Handler != *class.Handler:
 		return fmt.Errorf("it has the handler %s, which can't be changed to %s; delete it with kubectl delete runtimeclass %s, or give labctl's class another name", old.Handler, *class.Handler, old.Name)
 	}

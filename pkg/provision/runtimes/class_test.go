@@ -9,6 +9,8 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/isolation-stack/labctl/pkg/provision"
 )
 
 func TestApply(t *testing.T) {
@@ -26,7 +28,7 @@ func TestApply(t *testing.T) {
 	}
 	var got []string
 	for _, c := range list.Items {
-		got = append(got, c.Name+" "+c.Handler+" "+c.Labels[runtimeLabel]+" "+c.Labels[managedByLabel])
+		got = append(got, c.Name+" "+c.Handler+" "+c.Labels[provision.RuntimeLabel]+" "+c.Labels[managedByLabel])
 	}
 	slices.Sort(got)
 	want := []string{"runc runc runc labctl", "sandboxed gvisor gvisor labctl", "wasmedge wasmedge wasmedge labctl"}
@@ -56,7 +58,7 @@ func TestApplyRefuses(t *testing.T) {
 				t.Errorf("got %v, want it to say %q", err, c.want)
 			}
 			after, err := client.NodeV1().RuntimeClasses().Get(ctx, "gvisor", metav1.GetOptions{})
-			if err != nil || after.Handler != c.handler || after.Labels[runtimeLabel] != "" {
+			if err != nil || after.Handler != c.handler || after.Labels[provision.RuntimeLabel] != "" {
 				t.Errorf("the class was touched: %v %v", after, err)
 			}
 		})
