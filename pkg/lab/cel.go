@@ -3,8 +3,10 @@ package lab
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/cel-go/cel"
@@ -22,7 +24,7 @@ import (
 // from strangers. The cost unit is CEL's own, about one step; Kubernetes
 // allows 10^7 for one request's expressions (RuntimeCELCostBudget).
 const (
-	costLimit = 1_000_000
+	costLimit = 100_000
 	timeLimit = 2 * time.Second
 )
 
@@ -49,14 +51,23 @@ type Language struct {
 	outputs []evidence.Output // with full names
 }
 
-// NewLanguage makes the language over outputs with full names (SUBJECT.NAME).
-// It refuses names that expressions can't say.
-func NewLanguage(outputs []evidence.Output) (*Language, error) {
-	options := []cel.EnvOption{
+// libraries is what all languages share.
+var libraries = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(
 		ext.Strings(), ext.Math(), ext.Sets(), library.Quantity(),
 		cel.CrossTypeNumericComparisons(true),
 		cel.Macros(append(slices.Clone(cel.StandardMacros), definedMacro)...),
+	)
+})
+
+// NewLanguage makes the language over outputs with full names (SUBJECT.NAME).
+// It refuses names that expressions can't say.
+func NewLanguage(outputs []evidence.Output) (*Language, error) {
+	base, err := libraries()
+	if err != nil {
+		return nil, fmt.Errorf("CEL environment: %w", err)
 	}
+	var options []cel.EnvOption
 	for i, o := range outputs {
 		t, ok := celTypes[o.Type]
 		if !ok {
@@ -74,7 +85,7 @@ func NewLanguage(outputs []evidence.Output) (*Language, error) {
 		}
 		options = append(options, cel.Variable(o.Name, t), cel.Variable(definedPrefix+o.Name, cel.BoolType))
 	}
-	env, err := cel.NewEnv(options...)
+	env, err := base.Extend(options...)
 	if err != nil {
 		return nil, fmt.Errorf("CEL environment: %w", err)
 	}
@@ -123,7 +134,8 @@ func (l *Language) Compile(text string) (*Expression, []Issue) {
 	if issues.Err() != nil {
 		var out []Issue
 		for _, e := range issues.Errors() {
-			out = append(out, Issue{Offset: offset(text, e.Location), Message: l.explain(e.Message)})
+			at := offset(text, e.Location)
+			out = append(out, Issue{Offset: at, Message: l.explain(e.Message, string([]rune(text)[min(at, len([]rune(text))):]))})
 		}
 		return nil, out
 	}
@@ -148,16 +160,30 @@ func (l *Language) Compile(text string) (*Expression, []Issue) {
 	return &Expression{text: text, program: program, outputs: l.outputs, Names: names}, nil
 }
 
-const undeclared = "undeclared reference to '"
+// dottedName is a name and the fields that are selected from it, but not a
+// function that is called on it.
+var dottedName = regexp.MustCompile(`^\w+(\.\w+)*`)
 
-// explain puts CEL's messages into the words of labs.
-func (l *Language) explain(message string) string {
-	message = strings.TrimSuffix(message, " (in container '')")
-	name, ok := strings.CutPrefix(message, undeclared)
+// explain puts CEL's messages into the words of labs. at is the expression
+// from the place of the mistake on: CEL names only the first part of a name
+// that it doesn't know.
+func (l *Language) explain(message, at string) string {
+	message = strings.NewReplacer("google.protobuf.", "", " (in container '')", "", definedPrefix, "").Replace(message)
+	name, ok := strings.CutPrefix(message, "undeclared reference to '")
 	if !ok {
 		return message
 	}
-	name = strings.TrimPrefix(strings.TrimSuffix(name, "'"), definedPrefix)
+	name = strings.TrimSuffix(name, "'")
+	if found := dottedName.FindString(at); strings.HasPrefix(found, name) {
+		if name = found; strings.HasPrefix(at[len(found):], "(") {
+			name = found[:max(strings.LastIndex(found, "."), 0)]
+		}
+	}
+	return l.unknown(name)
+}
+
+// unknown says that there is no value called name, and what there is.
+func (l *Language) unknown(name string) string {
 	var known []string
 	for _, o := range l.outputs {
 		known = append(known, o.Name)

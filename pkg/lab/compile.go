@@ -78,7 +78,7 @@ func (l *Lab) compile(i int, schema Schema) (Compiled, Problems) {
 	}
 	for j, name := range c.Show {
 		if !slices.ContainsFunc(c.Outputs, func(o evidence.Output) bool { return o.Name == name }) {
-			problems = append(problems, l.problemf(fmt.Sprintf("%s.show[%d]", field, j), "%s", language.explain(undeclared+name+"'")))
+			problems = append(problems, l.problemf(fmt.Sprintf("%s.show[%d]", field, j), "%s", language.unknown(name)))
 		}
 	}
 	if len(problems) == 0 {

@@ -15,9 +15,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes is how many nodes a spec may have with its aliases expanded; far
-// above any real one, it stops documents that blow up by aliases of aliases.
-const maxNodes = 200_000
+// The limits of a spec, far above any real one: its nodes with aliases
+// expanded, and how long the path of a field may be. They stop documents that
+// blow up by aliases of aliases, or by an alias within what it stands for.
+const (
+	maxNodes = 100_000
+	maxPath  = 500
+)
 
 // enumerated is implemented by string types that have a fixed set of values.
 type enumerated interface{ values() []string }
@@ -77,6 +81,11 @@ func (d *decoder) syntax(err error) {
 		at.Line, _ = strconv.Atoi(m[1]) // digits by the expression
 		at.Column = 1
 		msg = msg[len(m[0]):]
+		if strings.HasPrefix(msg, "did not find expected") {
+			// The parser, unlike the scanner below it, counts lines from 0. It
+			// names the line where the list or mapping begins.
+			at.Line++
+		}
 	}
 	d.problems = append(d.problems, Problem{Position: at, Message: "is not YAML: " + msg})
 }
@@ -90,10 +99,15 @@ func (d *decoder) addf(n *yaml.Node, field, format string, args ...any) {
 
 // resolve follows aliases and counts what was visited; nil where the limit is passed.
 func (d *decoder) resolve(n *yaml.Node, field string) *yaml.Node {
-	if d.visited++; d.visited == maxNodes {
-		d.addf(n, field, "the spec has more than %d nodes; is an alias part of what it stands for?", maxNodes)
-	}
-	if d.visited >= maxNodes {
+	switch d.visited++; {
+	case d.visited == maxNodes:
+		d.addf(n, "", "the spec has more than %d nodes with its aliases expanded; write less", maxNodes)
+		return nil
+	case d.visited > maxNodes:
+		return nil
+	case len(field) > maxPath:
+		d.addf(n, field[:40]+"…", "is nested too deeply; is an alias part of what it stands for?")
+		d.visited = maxNodes // nothing more to learn
 		return nil
 	}
 	if n.Kind == yaml.AliasNode {

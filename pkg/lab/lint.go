@@ -48,7 +48,10 @@ func (l *Lab) Lint(against Against) Problems {
 // reason is an error without the path that the message already has.
 func reason(err error) error {
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fs.ErrNotExist // in the same words for every file system
+	case errors.As(err, &path):
 		return path.Err
 	}
 	return err

@@ -67,8 +67,8 @@ type Metadata struct {
 
 // Text is text for people, in both languages of the labs.
 type Text struct {
-	EN string `json:"en"`
-	ZH string `json:"zh"`
+	EN string `json:"en" jsonschema:"minLength=1"`
+	ZH string `json:"zh" jsonschema:"minLength=1"`
 }
 
 // Spec is the body of a lab.
@@ -80,17 +80,17 @@ type Spec struct {
 	Needs    Needs  `json:"needs,omitempty"`
 	// Manifests are files to apply, relative to the manifests folder.
 	Manifests []string `json:"manifests,omitempty"`
-	Claims    []Claim  `json:"claims"`
+	Claims    []Claim  `json:"claims" jsonschema:"minItems=1"`
 	Steps     []Step   `json:"steps,omitempty"`
 }
 
 // Needs says what a lab needs provisioned.
 type Needs struct {
 	// Runtimes are runc, gvisor, wasmedge.
-	Runtimes []string `json:"runtimes,omitempty"`
+	Runtimes []string `json:"runtimes,omitempty" jsonschema:"enum=runc,enum=gvisor,enum=wasmedge"`
 	// Nodes is the least number of nodes, 1 if absent; 0 means the lab needs
 	// no cluster.
-	Nodes *int `json:"nodes,omitempty"`
+	Nodes *int `json:"nodes,omitempty" jsonschema:"minimum=0"`
 	// Host are features of the host that some claims want (kvm, btf, qemu);
 	// informative: a claim whose feature is missing is untestable.
 	Host []string `json:"host,omitempty"`
@@ -128,18 +128,18 @@ type Source struct {
 	// Heading is the number or the start of the nearest heading above.
 	Heading string `json:"heading"`
 	// Line is the first line, counted from 1.
-	Line int `json:"line"`
+	Line int `json:"line" jsonschema:"minimum=1"`
 	// Lines is how many lines the claim spans, 1 if absent.
-	Lines int `json:"lines,omitempty"`
+	Lines int `json:"lines,omitempty" jsonschema:"minimum=1"`
 	// SHA256 is the hex digest of those lines, each ended by one \n
 	// (a trailing \r is dropped).
-	SHA256 string `json:"sha256"`
+	SHA256 string `json:"sha256" jsonschema:"pattern=^[0-9a-f]{64}$"`
 }
 
 // Probe asks for one measurement.
 type Probe struct {
 	// As is the subject: the prefix of the evidence's names in expressions.
-	As string `json:"as"`
+	As string `json:"as" jsonschema:"pattern=^[a-z][a-z0-9_]*$"`
 	// Kind is the probe family: host, node, pod, microvm, …
 	Kind string `json:"kind"`
 	// With are the parameters, decoded strictly by the family.
