@@ -21,30 +21,44 @@ type ran struct {
 	took time.Duration
 }
 
+// Grace periods: how much longer than its limit a run may take before the
+// engine's exec counts as hung, and how long the processes of a run that is
+// interrupted have to clean up.
+const (
+	execGrace = 15 * time.Second
+	endGrace  = 2 * time.Second
+)
+
 // runLimited runs argv under timeout(1) on the node, so that it ends even if
-// labctl is killed, and ends it when ctx ends.
-// what names the run in errors.
+// labctl is killed. When ctx ends, its processes are told to end and have a
+// moment for it; what names the run in errors.
 func runLimited(ctx context.Context, place probe.Place, limit time.Duration, what string, argv []string) (ran, error) {
 	mark := runEnv + "=" + rand.Text()
 	seconds := strconv.FormatFloat(limit.Seconds(), 'f', -1, 64)
-	// The engine's exec may hang as well; it gets a little longer.
-	waitCtx, cancel := context.WithTimeout(ctx, limit+15*time.Second)
+	runCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+execGrace)
 	defer cancel()
-	start := time.Now()
-	exit, err := place.Run(waitCtx, nil, append([]string{"env", mark, "timeout", "--kill-after=5", seconds}, argv...)...)
-	took := time.Since(start)
-	if waitCtx.Err() != nil {
-		end(ctx, place, mark)
-		if err := ctx.Err(); err != nil {
-			return ran{}, fmt.Errorf("%s: %w", what, err)
+	stop := context.AfterFunc(ctx, func() {
+		end(runCtx, place, mark)
+		select {
+		case <-runCtx.Done():
+		case <-time.After(endGrace):
+			cancel()
 		}
+	})
+	defer stop()
+	start := time.Now()
+	exit, err := place.Run(runCtx, nil, append([]string{"env", mark, "timeout", "--kill-after=5", seconds}, argv...)...)
+	took := time.Since(start)
+	switch {
+	case ctx.Err() != nil:
+		return ran{}, fmt.Errorf("%s: %w", what, ctx.Err())
+	case runCtx.Err() != nil:
+		end(ctx, place, mark)
 		return ran{}, fmt.Errorf("%s: took longer than %s", what, limit)
-	}
-	if err != nil {
+	case err != nil:
 		return ran{}, fmt.Errorf("%s: %w", what, err)
-	}
 	// timeout(1): 124 where the limit was reached, 137 where it had to kill.
-	if took >= limit && (exit.Code == 124 || exit.Code == 137) {
+	case took >= limit && (exit.Code == 124 || exit.Code == 137):
 		return ran{}, fmt.Errorf("%s: took longer than %s%s", what, limit, said(exit.Stderr))
 	}
 	return ran{Exit: exit, took: took}, nil
@@ -53,10 +67,11 @@ func runLimited(ctx context.Context, place probe.Place, limit time.Duration, wha
 // endScript sends SIGTERM to every process whose environment holds $1.
 const endScript = `grep -lsz "^$1\$" /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r kill -TERM`
 
-// end ends the processes of a run. It has a time of its own, as ctx is over,
-// and nobody to report a failure to: timeout(1) on the node is what is left then.
+// end tells the processes of a run to end. It has a time of its own, as ctx may
+// be over, and nobody to report a failure to: timeout(1) on the node is what is
+// left then.
 func end(ctx context.Context, place probe.Place, mark string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endGrace)
 	defer cancel()
 	_, _ = place.Run(ctx, nil, "sh", "-c", endScript, "sh", mark)
 }
