@@ -1,13 +1,38 @@
+# The two commands of the README are `make lab` and `make test`.
+
 # labctl's payload (see internal/payload) is built before labctl itself.
 PAYLOAD := internal/payload/files
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
+# The end-to-end tests build a node image from nothing where there is none.
+E2E_TIMEOUT := 75m
 
-.PHONY: build payload
+.PHONY: lab test build payload doctor unit e2e lint bench
+
+lab: doctor
+	bin/labctl run --all --keep
+
+test: doctor unit e2e
 
 build: payload
-	go build -o bin/labctl ./cmd/labctl
+	$(GOBUILD) -o bin/labctl ./cmd/labctl
 
 payload:
 	GOOS=linux $(GOBUILD) -o $(PAYLOAD)/labprobe ./cmd/labprobe
 	GOOS=wasip1 GOARCH=wasm $(GOBUILD) -o $(PAYLOAD)/labprobe.wasm ./cmd/labprobe
 	go run ./internal/payload/pack $(PAYLOAD)/images.tar
+
+doctor: build
+	bin/labctl doctor --fix
+
+unit: payload
+	go test ./...
+
+e2e: build
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) ./e2e/...
+
+lint:
+	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run ./...
+
+bench: doctor
+	go run ./internal/bench
