@@ -60,3 +60,14 @@ func measureOutputs(args []string) ([]evidence.Output, error) {
 		{Name: "rss.max", Type: evidence.Quantity, Unit: "bytes", Doc: "peak resident memory of the program itself when it ends, in a run of its own"},
 	}, nil
 }
+
+// emptyModule is the smallest WebAssembly command: a module that exports a
+// function _start without instructions (WebAssembly core specification 1.0,
+// binary format).
+var emptyModule = []byte{
+	0, 'a', 's', 'm', 1, 0, 0, 0, // magic, version
+	1, 4, 1, 0x60, 0, 0, // type section: () -> ()
+	3, 2, 1, 0, // function section: one function of that type
+	7, 10, 1, 6, '_', 's', 't', 'a', 'r', 't', 0, 0, // export section
+	10, 4, 1, 2, 0, 0x0b, // code section: end
+}

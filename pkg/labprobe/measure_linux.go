@@ -179,17 +179,6 @@ func highWater(pid int) uint64 {
 	return n
 }
 
-// emptyModule is the smallest WebAssembly command: a module that exports a
-// function _start without instructions (WebAssembly core specification 1.0,
-// binary format).
-var emptyModule = []byte{
-	0, 'a', 's', 'm', 1, 0, 0, 0, // magic, version
-	1, 4, 1, 0x60, 0, 0, // type section: () -> ()
-	3, 2, 1, 0, // function section: one function of that type
-	7, 10, 1, 6, '_', 's', 't', 'a', 'r', 't', 0, 0, // export section
-	10, 4, 1, 2, 0, 0x0b, // code section: end
-}
-
 // fillIn puts files that measure brings along in the place of their names.
 func fillIn(argv []string) (filled []string, remove func(), err error) {
 	if !slices.Contains(argv, emptyWasm) {
