@@ -45,6 +45,10 @@ type Params struct {
 	// Observe has the Pod stay after its report and looks at it from the
 	// node: outputs node.*. The Pod is then deleted, so it has no exit code.
 	Observe bool `json:"observe,omitempty"`
+	// Beside is a labprobe command line that runs on the Pod's node after
+	// the report, while the Pod stays (wants Observe); {pid} in it is the
+	// main container's process there. Its outputs are beside.*.
+	Beside []string `json:"beside,omitempty"`
 
 	// Class overrides the RuntimeClass's name, Image the image (native or
 	// wasm): to run one runtime's Pod under another.
@@ -144,6 +148,11 @@ func New(params []byte) (*Probe, error) {
 	probe.outputs = append(probe.outputs, lifeOutputs(p.Observe, probe.repeat > 1)...)
 	if p.Observe {
 		probe.outputs = append(probe.outputs, sideOutputs...)
+	}
+	if p.Beside != nil {
+		if err := probe.addBesideCommand(p.Beside); err != nil {
+			return nil, fmt.Errorf("beside: %w", err)
+		}
 	}
 	return probe, nil
 }

@@ -33,6 +33,7 @@ type Probe struct {
 	timeout   time.Duration
 	exclusive bool
 	outputs   []evidence.Output
+	beside    []Beside
 }
 
 var _ probe.Exclusive = (*Probe)(nil)
@@ -79,6 +80,7 @@ func (p *Probe) run(ctx context.Context, env probe.Environment, kube kubernetes.
 		lifeValues(got, class).At("pod/"+got.name),
 		timeValues(p.params.Observe, all).At("pod/"+got.name),
 		got.side.At(got.place),
+		got.beside,
 	), nil
 }
 
@@ -90,6 +92,7 @@ type seen struct {
 	times   times
 	place   string // where side was seen: node/NAME
 	side    evidence.Set
+	beside  evidence.Set
 }
 
 // once runs one Pod, from asking for it until it is gone.
@@ -153,6 +156,14 @@ func (p *Probe) watch(ctx context.Context, env probe.Environment, pod *running) 
 	if p.params.Observe {
 		if got.side, err = sideValues(s, string(pod.life.pod.UID)); err != nil {
 			return seen{}, fmt.Errorf("%s: %w", got.place, err)
+		}
+		standing := Standing{Pod: pod.life.pod, PID: s.pid, Node: env.Cluster.Node(pod.life.pod.Spec.NodeName)}
+		for _, measure := range p.beside {
+			set, err := measure(ctx, pod.kube, standing)
+			if err != nil {
+				return seen{}, fmt.Errorf("beside the Pod: %w", err)
+			}
+			got.beside = append(got.beside, set...)
 		}
 	}
 	got.times = measure(&pod.life, s.times, clockSkew(s.before, s.clock, s.after))
