@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +26,7 @@ import (
 )
 
 const (
-	trialImage = "localhost/labctl/trial:1"
+	trialRepository = "localhost/labctl/trial"
 	// trialSays is what the trial's program prints, and nothing else.
 	trialSays = "a privileged container started"
 	// trialLimit is how long one call of the engine may take: a sleeping disk
@@ -45,12 +47,14 @@ func (e *Engine) trial(ctx context.Context, stateDir string) (err error) {
 			return fmt.Errorf("%s is Podman in disguise (podman-docker); it counts as podman", e.Path)
 		}
 	}
-	archive, err := trialArchive(runtime.GOARCH)
+	// One image for each state folder, so that a killed trial leaves nothing
+	// that the next one wouldn't remove; hence one trial at a time in it.
+	sum := sha256.Sum256([]byte(stateDir))
+	image := trialRepository + ":" + hex.EncodeToString(sum[:6])
+	archive, err := trialArchive(runtime.GOARCH, image)
 	if err != nil {
 		return err
 	}
-	// All trials use one image name, so that a killed one leaves nothing that
-	// the next one wouldn't remove; hence one at a time.
 	if err := os.MkdirAll(stateDir, 0o755); err != nil {
 		return fmt.Errorf("labctl's state folder: %w", err)
 	}
@@ -69,14 +73,14 @@ func (e *Engine) trial(ctx context.Context, stateDir string) (err error) {
 		// Also after Ctrl-C, hence not with ctx.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		_, rmErr := e.Run(clean, "rmi", trialImage)
+		_, rmErr := e.Run(clean, "rmi", image)
 		err = errors.Join(err, rmErr)
 	}()
 	args := []string{"run", "--rm", "--privileged", "--tmpfs", "/tmp", "--tmpfs", "/run"}
 	if e.Name != Nerdctl {
 		args = append(args, "--cgroupns=private")
 	}
-	r, err := e.within(ctx, e.Command(append(args, trialImage)...))
+	r, err := e.within(ctx, e.Command(append(args, image)...))
 	if err != nil {
 		return err
 	}
@@ -98,8 +102,9 @@ func (e *Engine) within(ctx context.Context, c process.Command) (process.Result,
 }
 
 // trialArchive is a docker-archive of the trial's image: one program that
-// prints trialSays, nothing else.
-func trialArchive(arch string) ([]byte, error) {
+// prints trialSays, nothing else. Its name is in the content too: images that
+// are one to the engine could not be removed under each other's containers.
+func trialArchive(arch, image string) ([]byte, error) {
 	program, err := sayProgram(arch, trialSays+"\n")
 	if err != nil {
 		return nil, err
@@ -129,11 +134,11 @@ func trialArchive(arch string) ([]byte, error) {
 	}
 	cf = cf.DeepCopy()
 	cf.OS, cf.Architecture = "linux", arch
-	cf.Config = v1.Config{Entrypoint: []string{"/say"}}
+	cf.Config = v1.Config{Entrypoint: []string{"/say"}, Labels: map[string]string{"dev.labctl.trial": image}}
 	if img, err = mutate.ConfigFile(img, cf); err != nil {
 		return nil, fmt.Errorf("trial image: %w", err)
 	}
-	ref, err := name.NewTag(trialImage)
+	ref, err := name.NewTag(image)
 	if err != nil {
 		return nil, fmt.Errorf("trial image: %w", err)
 	}

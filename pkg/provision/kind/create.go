@@ -102,13 +102,13 @@ func (p *Provider) runKind(ctx context.Context, e *engine.Engine, config *v1alph
 		environment.Unlock()
 		return err
 	}
-	// A kubeconfig of its own, thrown away: the user's one is written by
+	// A kubeconfig of kind's own, thrown away: the user's one is written by
 	// labctl, which marks its entries and overwrites nobody's.
-	scratch, err := os.MkdirTemp("", "labctl-kind-")
-	if err != nil {
+	scratch := p.scratch(config.Name)
+	if err := os.RemoveAll(scratch); err != nil {
 		restore()
 		environment.Unlock()
-		return err
+		return fmt.Errorf("labctl's state: %w", err)
 	}
 	logger := newLogger(log, config.Name, len(config.Nodes) > 1)
 	result, done := make(chan error, 1), make(chan struct{})
@@ -126,6 +126,7 @@ func (p *Provider) runKind(ctx context.Context, e *engine.Engine, config *v1alph
 	}()
 	select {
 	case err = <-result:
+		<-done
 	case <-ctx.Done():
 		err = abandon(result, e.Name)
 	}

@@ -284,12 +284,16 @@ func (p *Provider) lock(name string) (*lock, error) {
 }
 
 func (l *lock) release() {
-	if l.until != nil {
-		go func() {
-			<-l.until
-			l.unlock()
-		}()
-		return
+	select {
+	case <-l.until:
+	default:
+		if l.until != nil {
+			go func() {
+				<-l.until
+				l.unlock()
+			}()
+			return
+		}
 	}
 	if l.gone {
 		_ = os.Remove(l.path) // an empty file that stays is no harm

@@ -196,7 +196,7 @@ func (k kubeconfig) explain(err error) error {
 // lockKubeconfig takes the lock that client-go and kind take: a file made
 // with O_EXCL (client-go, tools/clientcmd/config.go).
 func lockKubeconfig(ctx context.Context, path string) (unlock func(), err error) {
-	for wait := time.After(5 * time.Second); ; {
+	for wait := time.After(2 * time.Second); ; {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0)
 		if err == nil {
 			_ = f.Close()                              // nothing was written

@@ -53,13 +53,16 @@ func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, node
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkComplete(ctx, limit); err != nil {
+		return nil, err
+	}
 	if err := c.waitReady(ctx, limit, progress.Discard); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		return nil, brokenf("%v", err)
 	}
-	return c, c.checkComplete(ctx)
+	return c, nil
 }
 
 // complete is the ConfigMap in kube-system that ends the making of a cluster;
@@ -78,17 +81,29 @@ func (c *Cluster) markComplete(ctx context.Context, imageID string) error {
 	return nil
 }
 
-func (c *Cluster) checkComplete(ctx context.Context) error {
-	mark, err := c.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, complete, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return brokenf("its making was interrupted")
-	case err != nil:
-		return fmt.Errorf("cluster %s: %w", c.name, err)
-	case mark.Data["nodes"] != strconv.Itoa(len(c.nodes)):
-		return brokenf("it had %s nodes and has %d containers", mark.Data["nodes"], len(c.nodes))
+// checkComplete waits until the API server answers and looks for the mark.
+func (c *Cluster) checkComplete(ctx context.Context, limit time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		mark, err := c.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(limited, complete, metav1.GetOptions{})
+		switch {
+		case err == nil && mark.Data["nodes"] != strconv.Itoa(len(c.nodes)):
+			return brokenf("it had %s nodes and has %d containers", mark.Data["nodes"], len(c.nodes))
+		case err == nil:
+			return nil
+		case apierrors.IsNotFound(err):
+			return brokenf("its making was interrupted")
+		}
+		select {
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return brokenf("its API server doesn't answer within %s (%v)", limit, err)
+		case <-time.After(300 * time.Millisecond):
+		}
 	}
-	return nil
 }
 
 // waitReady waits until every node is Ready. Its error tells what stands in
@@ -107,7 +122,8 @@ func (c *Cluster) waitReady(ctx context.Context, limit time.Duration, log progre
 			if len(waiting) == 0 {
 				return nil
 			}
-			step.Update(len(c.nodes)-len(waiting), len(c.nodes), waiting[0])
+			next, _, _ := strings.Cut(waiting[0], ":")
+			step.Update(len(c.nodes)-len(waiting), len(c.nodes), next)
 		}
 		select {
 		case <-limited.Done():

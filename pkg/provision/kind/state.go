@@ -33,6 +33,12 @@ func (p *Provider) recordPath(cluster string) string {
 	return filepath.Join(p.o.StateDir, "clusters", cluster+".json")
 }
 
+// scratch is a folder for kind's run. Its name is fixed, so that what a killed
+// run left is found; the cluster's lock guards it.
+func (p *Provider) scratch(cluster string) string {
+	return filepath.Join(p.o.StateDir, "clusters", cluster+".scratch")
+}
+
 func (p *Provider) remember(cluster, kubeconfig string) error {
 	path, err := filepath.Abs(kubeconfig)
 	if err != nil {
@@ -54,6 +60,9 @@ func (p *Provider) remember(cluster, kubeconfig string) error {
 }
 
 func (p *Provider) forget(cluster string) error {
+	if err := os.RemoveAll(p.scratch(cluster)); err != nil {
+		return fmt.Errorf("labctl's state: %w", err)
+	}
 	if err := os.Remove(p.recordPath(cluster)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("labctl's state: %w", err)
 	}
