@@ -19,8 +19,10 @@ var Names = []string{Runc, GVisor, WasmEdge}
 // a node from outside the Pods. runc and containerd belong to the base image.
 func Packages() []string {
 	return []string{
-		// crun loads libwasmedge with dlopen, so nothing pulls it in.
-		"crun", "libwasmedge0", "wasmedge", "runsc",
+		// crun loads libwasmedge with dlopen, so nothing pulls it in; and
+		// unlike runc it talks to systemd, which makes the cgroups, through
+		// the system bus.
+		"crun", "dbus", "libwasmedge0", "wasmedge", "runsc",
 		"conntrack", "ethtool", "iproute2", "procps", "strace",
 	}
 }
