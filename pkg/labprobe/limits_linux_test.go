@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -221,6 +222,40 @@ func TestThrottleWithoutQuota(t *testing.T) {
 	cancel()
 	if _, err := runThrottle(ctx, []string{"--duration", "1m"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestThrottleUnderQuota(t *testing.T) {
+	group, err := newCPUGroup(2*time.Millisecond, 100*time.Millisecond)
+	var untestable *evidence.Untestable
+	if errors.As(err, &untestable) {
+		t.Skip(untestable.Reason)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := group.remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	// The shell enters the group before it becomes labprobe.
+	out, err := exec.Command("sh", "-c", `echo $$ > "$0" && exec "$@"`, filepath.Join(group.path, "cgroup.procs"),
+		"/proc/"+strconv.Itoa(os.Getpid())+"/exe", "throttle", "--duration", "1s").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	report, err := Parse(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := report.Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !value[bool](t, set, "throttle.visible") || value[int64](t, set, "throttled.periods") < 1 ||
+		value[time.Duration](t, set, "throttled.time") <= 0 || value[float64](t, set, "cpu.share") > 0.5 {
+		t.Errorf("a quota of a fiftieth of a CPU doesn't show: %v", set)
 	}
 }
 
