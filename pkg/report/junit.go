@@ -22,8 +22,7 @@ type (
 		Name      string `xml:"name,attr"`
 		Timestamp string `xml:"timestamp,attr"`
 		junitCounts
-		Cases     []junitCase `xml:"testcase"`
-		SystemErr string      `xml:"system-err,omitempty"`
+		Cases []junitCase `xml:"testcase"`
 	}
 	junitCounts struct {
 		Tests    int    `xml:"tests,attr"`
@@ -35,8 +34,8 @@ type (
 	junitCase struct {
 		Name      string        `xml:"name,attr"`
 		Class     string        `xml:"classname,attr"`
-		File      string        `xml:"file,attr"`
-		Line      int           `xml:"line,attr"`
+		File      string        `xml:"file,attr,omitempty"`
+		Line      int           `xml:"line,attr,omitempty"`
 		Time      string        `xml:"time,attr"`
 		Failure   *junitMessage `xml:"failure"`
 		Error     *junitMessage `xml:"error"`
@@ -50,26 +49,20 @@ type (
 )
 
 // JUnit is a suite a lab and a case a claim: a verdict that differs is a
-// failure, what broke is an error, untestable, planned and not run are skipped.
+// failure, what broke is an error, untestable, planned and not run are skipped. A lab that could not be set up
+// or cleaned up has one case more.
 func JUnit(r result.Result) ([]byte, error) {
 	root := junitSuites{Name: "labctl"}
 	total := 0.0
 	for _, l := range r.Labs {
-		s := junitSuite{Name: l.Name, Timestamp: r.Started.UTC().Format("2006-01-02T15:04:05"), SystemErr: l.Error}
+		s := junitSuite{Name: l.Name, Timestamp: r.Started.UTC().Format("2006-01-02T15:04:05")}
 		s.Time = seconds(l.Seconds)
 		total += l.Seconds
 		for _, c := range l.Claims {
-			made := junitClaim(l, c)
-			s.Tests++
-			switch {
-			case made.Failure != nil:
-				s.Failures++
-			case made.Error != nil:
-				s.Errors++
-			case made.Skipped != nil:
-				s.Skipped++
-			}
-			s.Cases = append(s.Cases, made)
+			s.add(junitClaim(l, c))
+		}
+		if l.Error != "" {
+			s.add(junitCase{Name: "set-up and clean-up", Class: l.Name, Time: seconds(0), Error: &junitMessage{Message: firstLine(l.Error), Text: l.Error}})
 		}
 		root.Tests += s.Tests
 		root.Failures += s.Failures
@@ -83,6 +76,19 @@ func JUnit(r result.Result) ([]byte, error) {
 		return nil, fmt.Errorf("JUnit report: %w", err)
 	}
 	return append([]byte(xml.Header), append(b, '\n')...), nil
+}
+
+func (s *junitSuite) add(c junitCase) {
+	s.Tests++
+	switch {
+	case c.Failure != nil:
+		s.Failures++
+	case c.Error != nil:
+		s.Errors++
+	case c.Skipped != nil:
+		s.Skipped++
+	}
+	s.Cases = append(s.Cases, c)
 }
 
 func junitClaim(l result.Lab, c result.Claim) junitCase {

@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
+	"github.com/isolation-stack/labctl/pkg/lab"
 	"github.com/isolation-stack/labctl/pkg/verify/result"
 )
 
 // Markdown is the table with statements as GitHub-flavoured Markdown, with
-// the totals before it.
+// the totals before it and what the documents say wrongly after it.
 func Markdown(r result.Result, o Options) []byte {
 	var b bytes.Buffer
 	line := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
@@ -34,10 +35,23 @@ func Markdown(r result.Result, o Options) []byte {
 		}
 		line(string(c.Layer), c.ID, cell(o.text(c.Statement)), verdict, string(c.Expected), cell(because(c.Claim, o, valueWidth)))
 	}
+	findings(&b, r, o)
 	return b.Bytes()
 }
 
-// cell keeps text from ending its cell or becoming markup.
+// findings lists what was refuted, as expected, and what is true instead.
+func findings(b *bytes.Buffer, r result.Result, o Options) {
+	heading := "\n### What is true instead\n\n"
+	for _, c := range byLayer(r) {
+		if c.Verdict != lab.Refuted || c.Truth == nil {
+			continue
+		}
+		fmt.Fprintf(b, "%s- %s (%s:%d): %s → %s\n", heading, c.ID, cell(c.Source.Path), c.Source.Line, cell(o.text(c.Statement)), cell(o.text(*c.Truth)))
+		heading = ""
+	}
+}
+
+// cellEscapes keep text from ending its cell or becoming markup.
 var cellEscapes = strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`")
 
 func cell(s string) string { return cellEscapes.Replace(oneLine(s)) }

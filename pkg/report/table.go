@@ -144,8 +144,13 @@ func attention(b *bytes.Buffer, r result.Result, claims []claim, o Options) {
 	}
 }
 
+// indent keeps the lines of a message, under its first one.
 func indent(s string) string {
-	return strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n            ")
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	for i, line := range lines {
+		lines[i] = oneLine(line)
+	}
+	return strings.Join(lines, "\n            ")
 }
 
 func totals(b *bytes.Buffer, r result.Result) {
