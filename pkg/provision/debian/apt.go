@@ -17,10 +17,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/isolation-stack/labctl/pkg/process"
+	"github.com/isolation-stack/labctl/pkg/provision/filelock"
 )
 
 // Options says how to set up an Apt.
@@ -130,25 +129,12 @@ func (a *Apt) locked(ctx context.Context, f func(context.Context) error) error {
 	if err := os.MkdirAll(a.dir, 0o755); err != nil {
 		return err
 	}
-	lock, err := os.OpenFile(filepath.Join(a.dir, "labctl.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	unlock, err := filelock.Lock(ctx, filepath.Join(a.dir, "labctl.lock"))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.Close() }() // closing releases the lock
-	for {
-		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f(ctx)
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("lock %s: %w", lock.Name(), err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	defer unlock()
+	return f(ctx)
 }
 
 // update writes the configuration and fetches the indexes.

@@ -16,36 +16,49 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/isolation-stack/labctl/pkg/process"
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
+	"golang.org/x/sync/errgroup"
 )
 
 // iptablesPackages are what kube-proxy and podnetwork call; base-files has the
 // links of the merged /usr, without which no dynamic loader is found.
 var iptablesPackages = []string{"base-files", "iptables"}
 
-// ensureDebianBase builds the base image, unless the engine has it.
-func (b *builder) ensureDebianBase(ctx context.Context, ref string) error {
+// ensureDebianBase returns the base image, which it builds unless the engine
+// has it.
+func (b *builder) ensureDebianBase(ctx context.Context) (ref string, err error) {
+	if ref, err = b.base(); err != nil {
+		return "", err
+	}
 	if ok, err := b.has(ctx, ref); err != nil || ok {
-		return err
-	}
-	root, err := b.tar(ctx, "debian-root", b.pins.Debian.Node, "Debian "+b.pins.Debian.Suite, rootTar)
-	if err != nil {
-		return err
-	}
-	iptables, err := b.tar(ctx, "debian-iptables", iptablesPackages, "iptables", extractTar)
-	if err != nil {
-		return err
+		return ref, err
 	}
 	programs, err := b.src.programs()
 	if err != nil {
-		return err
+		return "", err
 	}
+	var root, iptables string
 	bins := map[string]string{}
-	for _, p := range programs {
-		if bins[p.module], err = b.goBuild(ctx, p); err != nil {
+	// Packages wait for the network and the disk, the compiler for the CPU.
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if root, err = b.tar(gctx, "debian-root", b.pins.Debian.Node, "Debian "+b.pins.Debian.Suite, rootTar); err != nil {
 			return err
 		}
+		iptables, err = b.tar(gctx, "debian-iptables", iptablesPackages, "iptables", extractTar)
+		return err
+	})
+	g.Go(func() (err error) {
+		for _, p := range programs {
+			if bins[p.module], err = b.goBuild(gctx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return "", err
 	}
-	return b.assembleBase(ctx, ref, root, iptables, bins)
+	return ref, b.assembleBase(ctx, ref, root, iptables, bins)
 }
 
 type variant int
@@ -158,18 +171,18 @@ func (b *builder) loadRaw(ctx context.Context, ref, root string, bins map[string
 
 // nodeFiles are the files of a node beside Debian's packages.
 func (b *builder) nodeFiles(bins map[string]string, version string) ([]entry, error) {
-	ours, err := ownFiles()
+	ours, err := embedded(baseFiles, "files")
+	if err != nil {
+		return nil, err
+	}
+	common, err := embedded(commonFiles, "common")
 	if err != nil {
 		return nil, err
 	}
 	var out []entry
-	for _, f := range b.src.below("kind") {
-		replaced := slices.ContainsFunc(ours, func(o sourceFile) bool { return o.name == f.name })
-		if !replaced {
-			out = append(out, entry{path: "/" + f.name, mode: f.mode, content: f.content})
-		}
-	}
-	for _, f := range ours {
+	// The later of two files of one path counts.
+	for _, f := range append(append(b.src.below("kind"), ours...), common...) {
+		out = slices.DeleteFunc(out, func(e entry) bool { return e.path == "/"+f.name })
 		content := bytes.ReplaceAll(f.content, []byte("PODNETWORK_IMAGE"), []byte(podnetworkImage(version)))
 		out = append(out, entry{path: "/" + f.name, mode: f.mode, content: content})
 	}

@@ -172,17 +172,28 @@ func (b *builder) baseReference() string {
 }
 
 // baseInputs is everything that decides the base.
-func (b *builder) baseInputs(s Source) []string {
+func (b *builder) baseInputs(s Source) ([]string, error) {
 	if s == Registry {
-		return []string{"registry", b.baseReference()}
+		ref, err := qualified(b.baseReference())
+		return []string{"registry", ref}, err
 	}
-	inputs := []string{"debian", recipe, runtime.GOARCH, b.src.hash, ownFilesHash(), b.pins.Debian.Suite}
-	return append(inputs, b.pins.Debian.Node...)
+	files, err := embedded(baseFiles, "files")
+	if err != nil {
+		return nil, err
+	}
+	common, err := embedded(commonFiles, "common")
+	if err != nil {
+		return nil, err
+	}
+	in := []string{"debian", recipe, runtime.GOARCH, b.src.hash, b.pins.Debian.Suite, setupScript, importScript}
+	in = append(in, b.pins.Debian.Node...)
+	return append(in, inputs(append(files, common...))...), nil
 }
 
 // base names the base image that is built from Debian packages.
-func (b *builder) base() string {
-	return "localhost/labctl/node-base:" + hash(b.baseInputs(Debian))
+func (b *builder) base() (string, error) {
+	in, err := b.baseInputs(Debian)
+	return "localhost/labctl/node-base:" + hash(in), err
 }
 
 // node names the finished image and gives its hash.
@@ -191,7 +202,11 @@ func (b *builder) node(s Source) (ref, id string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	id = hash(append(b.baseInputs(s), more...))
+	in, err := b.baseInputs(s)
+	if err != nil {
+		return "", "", err
+	}
+	id = hash(append(in, more...))
 	return "localhost/labctl/node:" + id, id, nil
 }
 
@@ -206,17 +221,17 @@ func hash(inputs []string) string {
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
+// build makes the image; quick gives up early on a registry that doesn't answer.
 func (b *builder) build(ctx context.Context, s Source, quick bool) (Image, error) {
 	ref, id, err := b.node(s)
 	if err != nil {
 		return Image{}, err
 	}
-	base := b.baseReference()
+	base := ""
 	if s == Registry {
-		err = b.pull(ctx, base, quick)
+		base, err = b.pull(ctx, quick)
 	} else {
-		base = b.base()
-		err = b.ensureDebianBase(ctx, base)
+		base, err = b.ensureDebianBase(ctx)
 	}
 	if err != nil {
 		return Image{}, err

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/isolation-stack/labctl/pkg/process"
+	"github.com/isolation-stack/labctl/pkg/provision/engine"
 )
 
 // errPull is a base image that could not be had from its registry.
@@ -24,11 +28,30 @@ const patience = 20 * time.Second
 // nerdctl "…: resolved".
 var answered = regexp.MustCompile(`Getting image source signatures|Copying (blob|config)|Pulling (from|fs layer)|resolved|Status: `)
 
-// pull has the engine pull the image, with its own mirrors and credentials.
-// quick gives up early when no registry answers.
-func (b *builder) pull(ctx context.Context, ref string, quick bool) (err error) {
+// qualified spells a reference out: podman knows no short names unless it is
+// told where to look for them, and wants a tag or a digest but not both.
+func qualified(ref string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", fmt.Errorf("base image %q: %w", ref, err)
+	}
+	if digested, ok := named.(reference.Digested); ok {
+		if named, err = reference.WithDigest(reference.TrimNamed(named), digested.Digest()); err != nil {
+			return "", fmt.Errorf("base image %q: %w", ref, err)
+		}
+	}
+	return reference.TagNameOnly(named).String(), nil
+}
+
+// pull has the engine pull the base image, with its own mirrors and
+// credentials, and returns its full reference. quick gives up early when no
+// registry answers.
+func (b *builder) pull(ctx context.Context, quick bool) (ref string, err error) {
+	if ref, err = qualified(b.baseReference()); err != nil {
+		return "", err
+	}
 	if _, err := b.engine.Run(ctx, "image", "inspect", "--format", "{{.Id}}", ref); err == nil {
-		return nil
+		return ref, nil
 	}
 	step := b.log.Start("Pulling " + ref)
 	defer func() { step.End(err) }()
@@ -45,15 +68,29 @@ func (b *builder) pull(ctx context.Context, ref string, quick bool) (err error) 
 			}
 		}()
 	}
-	cmd := b.engine.Command("pull", ref)
+	argv := []string{"pull"}
+	if b.engine.Name == engine.Podman && loopback(ref) {
+		argv = append(argv, "--tls-verify=false") // as docker and nerdctl do there by themselves
+	}
+	cmd := b.engine.Command(append(argv, ref)...)
 	cmd.Log = io.MultiWriter(cmd.Log, w)
 	if _, err := process.Run(ctx, cmd); err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 			err = cause
 		}
-		return fmt.Errorf("%w: %s: %w", errPull, ref, err)
+		return "", fmt.Errorf("%w: %s: %w", errPull, ref, err)
 	}
-	return nil
+	return ref, nil
+}
+
+// loopback says whether the registry of the reference is on this machine.
+func loopback(ref string) bool {
+	host, _, _ := strings.Cut(ref, "/")
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // pullWatch notices that the registry has answered.

@@ -12,8 +12,12 @@ import (
 
 // runtimeInputs is everything that decides what is added to a base.
 func (b *builder) runtimeInputs() ([]string, error) {
-	inputs, err := runtimes.Inputs(b.shim())
-	return append([]string{recipe, aptScript}, inputs...), err
+	common, err := embedded(commonFiles, "common")
+	if err != nil {
+		return nil, err
+	}
+	more, err := runtimes.Inputs(b.shim())
+	return append(append([]string{recipe, aptScript}, inputs(common)...), more...), err
 }
 
 func (b *builder) shim() runtimes.ShimOptions {
@@ -83,6 +87,13 @@ func (b *builder) addRuntimes(ctx context.Context, base, ref, id string) (err er
 		return err
 	}
 	entries := []entry{{path: runtimes.ContainerdConfig, mode: 0o644, content: config}}
+	common, err := embedded(commonFiles, "common")
+	if err != nil {
+		return err
+	}
+	for _, f := range common {
+		entries = append(entries, entry{path: "/" + f.name, mode: f.mode, content: f.content})
+	}
 	for _, f := range files {
 		entries = append(entries, entry{path: f.Path, mode: int64(f.Mode.Perm()), content: f.Content})
 	}

@@ -114,35 +114,37 @@ func (s sources) pauseImage() (string, error) {
 }
 
 var (
-	// own are files of the node that kind's image has otherwise or not at all.
+	// baseFiles are those that a base built here has beside kind's; common are
+	// those that kindest/node gets as well.
 	//go:embed files
-	own embed.FS
+	baseFiles embed.FS
+	//go:embed common
+	commonFiles embed.FS
 	//go:embed scripts/setup.sh
 	setupScript string
 	//go:embed scripts/import.sh
 	importScript string
 )
 
-// ownFiles lists the embedded files by their paths on the node.
-func ownFiles() ([]sourceFile, error) {
+// embedded lists the files below dir by their paths on the node.
+func embedded(fsys embed.FS, dir string) ([]sourceFile, error) {
 	var out []sourceFile
-	err := fs.WalkDir(own, "files", func(p string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(fsys, dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		content, err := own.ReadFile(p)
-		out = append(out, sourceFile{strings.TrimPrefix(p, "files/"), 0o644, content})
+		content, err := fsys.ReadFile(p)
+		out = append(out, sourceFile{strings.TrimPrefix(p, dir+"/"), 0o644, content})
 		return err
 	})
 	return out, err
 }
 
-func ownFilesHash() string {
-	h := sha256.New()
-	files, _ := ownFiles() // an embedded file system has no errors
+// inputs are files as inputs of a hash.
+func inputs(files []sourceFile) []string {
+	var out []string
 	for _, f := range files {
-		fmt.Fprintf(h, "%s %d\n%s\n", f.name, len(f.content), f.content)
+		out = append(out, f.name, string(f.content))
 	}
-	fmt.Fprintf(h, "%s\n%s\n", setupScript, importScript)
-	return hex.EncodeToString(h.Sum(nil))
+	return out
 }
