@@ -63,11 +63,12 @@ var (
 // ready yet.
 const sandboxRefusals = 3
 
-// ended says that the main container has ended or will never start.
+// ended says that the Pod has ended or will never start. The main container's
+// end alone is not it: the phase follows, after the sidecars'.
 func (l *life) ended() bool {
 	state := mainState(l.pod)
 	switch {
-	case state.Terminated != nil, l.pod.Status.Phase == corev1.PodFailed, l.pod.Status.Phase == corev1.PodSucceeded:
+	case l.pod.Status.Phase == corev1.PodFailed, l.pod.Status.Phase == corev1.PodSucceeded:
 		return true
 	case state.Waiting != nil && (slices.Contains(refused, state.Waiting.Reason) || slices.Contains(broken, state.Waiting.Reason)):
 		return true

@@ -59,7 +59,7 @@ func TestOutcome(t *testing.T) {
 		{name: "being made", pod: snapshot(corev1.PodPending, waiting("ContainerCreating", "")), reason: "ContainerCreating", exit: -1},
 		{name: "running", pod: snapshot(corev1.PodRunning, isRunning), reason: "Running", exit: -1},
 		{name: "completed", pod: snapshot(corev1.PodSucceeded, terminated("Completed", 0)), ended: true, reason: "Completed"},
-		{name: "completed, sidecar not", pod: snapshot(corev1.PodRunning, terminated("Completed", 0)), ended: true, reason: "Completed"},
+		{name: "completed, sidecar not", pod: snapshot(corev1.PodRunning, terminated("Completed", 0)), reason: "Completed"},
 		{name: "failed", pod: snapshot(corev1.PodFailed, terminated("Error", 3)), ended: true, reason: "Error", exit: 3},
 		{name: "out of memory", pod: snapshot(corev1.PodFailed, terminated("OOMKilled", 137)), ended: true, reason: "OOMKilled", exit: 137},
 		{name: "not startable", pod: snapshot(corev1.PodFailed, terminated("StartError", 128)), ended: true, reason: "StartError", exit: 128},

@@ -137,10 +137,7 @@ func New(params []byte) (*Probe, error) {
 		probe.timeout = p.Timeout.Duration
 	}
 	if p.Image == "" {
-		probe.params.Image = Native
-		if p.Runtime == WasmEdge {
-			probe.params.Image = Wasm
-		}
+		probe.params.Image = imageOf(p.Runtime)
 	}
 	if report {
 		probe.outputs = slices.Clone(outputs)
@@ -155,6 +152,14 @@ func New(params []byte) (*Probe, error) {
 		}
 	}
 	return probe, nil
+}
+
+// imageOf is the image of labprobe that a runtime runs.
+func imageOf(runtime string) string {
+	if runtime == WasmEdge {
+		return Wasm
+	}
+	return Native
 }
 
 // lookup finds a labprobe command line's command and outputs.

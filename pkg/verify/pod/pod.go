@@ -46,21 +46,31 @@ func (p *Probe) Exclusive() bool { return p.exclusive }
 
 // Run implements probe.Probe.
 func (p *Probe) Run(ctx context.Context, env probe.Environment) (evidence.Set, error) {
-	if env.Cluster == nil {
-		return nil, evidence.Untestablef("there is no cluster")
-	}
-	class, ok := env.Cluster.RuntimeClass(p.params.Runtime)
-	if p.params.Class != "" {
-		class, ok = p.params.Class, true
-	}
-	if !ok {
-		return nil, evidence.Untestablef("the cluster has no RuntimeClass for %s", p.params.Runtime)
+	class, err := p.class(env)
+	if err != nil {
+		return nil, err
 	}
 	kube, err := kubernetes.NewForConfig(env.Cluster.RESTConfig())
 	if err != nil {
 		return nil, fmt.Errorf("client for the cluster: %w", err)
 	}
 	return p.run(ctx, env, kube, class)
+}
+
+// class is the RuntimeClass that the Pod gets; an *evidence.Untestable where
+// the run has no cluster or the cluster no such class.
+func (p *Probe) class(env probe.Environment) (string, error) {
+	if env.Cluster == nil {
+		return "", evidence.Untestablef("there is no cluster")
+	}
+	if p.params.Class != "" {
+		return p.params.Class, nil
+	}
+	class, ok := env.Cluster.RuntimeClass(p.params.Runtime)
+	if !ok {
+		return "", evidence.Untestablef("the cluster has no RuntimeClass for %s", p.params.Runtime)
+	}
+	return class, nil
 }
 
 func (p *Probe) run(ctx context.Context, env probe.Environment, kube kubernetes.Interface, class string) (evidence.Set, error) {

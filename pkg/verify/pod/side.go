@@ -26,7 +26,9 @@ type side struct {
 	// sandbox is the id of the Pod's sandbox in containerd, runtime the
 	// type of its runtime (io.containerd.runc.v2, …).
 	sandbox, runtime string
-	processes        []process
+	// network is the path of the Pod's network namespace, "" for the node's.
+	network   string
+	processes []process
 }
 
 // containerTimes are containerd's times of a Pod, by the node's clock; zero
@@ -66,6 +68,11 @@ type record struct {
 	ID        string
 	CreatedAt time.Time
 	Runtime   struct{ Name string }
+	Spec      struct {
+		Linux struct {
+			Namespaces []struct{ Type, Path string }
+		}
+	}
 }
 
 // status is the CRI plugin's checkpoint of a container's status (containerd,
@@ -105,6 +112,11 @@ func parseSide(out string) (side, error) {
 		return side{}, fmt.Errorf("containerd's container status has version %q, this labctl reads v1", st.Version)
 	}
 	s.sandbox, s.runtime, s.pid = sandbox.ID, container.Runtime.Name, st.Pid
+	for _, ns := range sandbox.Spec.Linux.Namespaces {
+		if ns.Type == "network" {
+			s.network = ns.Path
+		}
+	}
 	s.times = containerTimes{sandbox: sandbox.CreatedAt, created: unixNano(st.CreatedAt), started: unixNano(st.StartedAt), finished: unixNano(st.FinishedAt)}
 	if list, ok := sections["processes"]; ok {
 		if s.processes = parseProcesses(list); len(s.processes) == 0 {
