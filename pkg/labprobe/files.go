@@ -2,6 +2,7 @@ package labprobe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -89,7 +90,7 @@ func readStart(path string) (string, error) {
 	}
 	if info.IsDir() {
 		_, err := f.ReadDir(1)
-		if err == io.EOF { // empty, but readable
+		if errors.Is(err, io.EOF) { // empty, but readable
 			err = nil
 		}
 		return "", err

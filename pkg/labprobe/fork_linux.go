@@ -1,6 +1,7 @@
 package labprobe
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"syscall"
@@ -36,7 +37,7 @@ func inChild(calls []rawCall, keep ...any) (ended, error) {
 	var status syscall.WaitStatus
 	for {
 		_, err := syscall.Wait4(pid, &status, 0, nil)
-		if err == syscall.EINTR {
+		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
 		if err != nil {

@@ -75,7 +75,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "usage: labprobe [-hold DURATION] COMMAND [ARG…]; commands:", strings.Join(Names(), ", "))
+		usage(stderr)
 		return 2
 	}
 	c, err := Lookup(args[0])
@@ -105,6 +105,13 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	wait(ctx, hold)
 	return code
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "usage: labprobe ["+HoldFlag+" DURATION] COMMAND [ARG…]")
+	for _, c := range commands {
+		fmt.Fprintf(w, "\n  %s\n      %s\n", strings.TrimSpace(c.Name+" "+c.Usage), c.Doc)
+	}
 }
 
 func run(ctx context.Context, c Command, args []string) (evidence.Set, error) {

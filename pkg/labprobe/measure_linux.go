@@ -94,6 +94,9 @@ func timeProgram(ctx context.Context, argv []string) (timedRun, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = &output, &output
+	// A group of its own, so that what the program starts ends with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // a daemon that it leaves may hold its output open
 	start := time.Now()
 	err := cmd.Run()
@@ -140,10 +143,15 @@ func peakMemory(ctx context.Context, argv []string) (uint64, error) {
 	pid := p.Pid
 	defer context.AfterFunc(ctx, func() { _ = p.Kill() })()
 	defer func() { _ = p.Release() }() // waited for below
+	abandon := func(err error) error {
+		err = errors.Join(err, p.Kill())
+		_, _ = syscall.Wait4(pid, nil, 0, nil) // was killed, and err says why
+		return err
+	}
 	peak, signal := uint64(0), 0
 	for first := true; ; first = false {
 		var status syscall.WaitStatus
-		if _, err := syscall.Wait4(pid, &status, 0, nil); err == syscall.EINTR {
+		if _, err := syscall.Wait4(pid, &status, 0, nil); errors.Is(err, syscall.EINTR) {
 			continue
 		} else if err != nil {
 			return 0, fmt.Errorf("wait for %s: %w", argv[0], err)
@@ -155,7 +163,7 @@ func peakMemory(ctx context.Context, argv []string) (uint64, error) {
 		case first: // stopped after exec
 			signal = 0
 			if err := syscall.PtraceSetOptions(pid, unix.PTRACE_O_TRACEEXIT|unix.PTRACE_O_EXITKILL); err != nil {
-				return 0, errors.Join(err, p.Kill())
+				return 0, abandon(fmt.Errorf("trace %s: %w", argv[0], err))
 			}
 		case status.TrapCause() == unix.PTRACE_EVENT_EXIT:
 			signal = 0
@@ -163,8 +171,8 @@ func peakMemory(ctx context.Context, argv []string) (uint64, error) {
 		default:
 			signal = int(status.StopSignal())
 		}
-		if err := syscall.PtraceCont(pid, signal); err != nil && err != syscall.ESRCH { // ESRCH: killed meanwhile
-			return 0, errors.Join(fmt.Errorf("continue %s: %w", argv[0], err), p.Kill())
+		if err := syscall.PtraceCont(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) { // ESRCH: killed meanwhile
+			return 0, abandon(fmt.Errorf("continue %s: %w", argv[0], err))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package labprobe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -53,7 +54,7 @@ func runFork(ctx context.Context, args []string) (evidence.Set, error) {
 	}
 	for _, pid := range children {
 		for {
-			if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+			if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
 				break // gone, which is all that matters
 			}
 		}
