@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"github.com/isolation-stack/labctl/pkg/verify/kubelet"
 	"github.com/isolation-stack/labctl/pkg/verify/node"
 	"github.com/isolation-stack/labctl/pkg/verify/pod"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
@@ -9,5 +10,5 @@ import (
 
 // kinds are the probe families that labs can use.
 func kinds() []probe.Kind {
-	return []probe.Kind{node.Kind, pod.Kind, telemetry.Kind}
+	return []probe.Kind{kubelet.Kind, node.Kind, pod.Kind, pod.PairKind, telemetry.Kind}
 }
