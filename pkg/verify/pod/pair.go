@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
-	"github.com/isolation-stack/labctl/pkg/labprobe"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
 
@@ -217,14 +216,5 @@ func socketsOf(ctx context.Context, cluster probe.Cluster, pod *running) (eviden
 	case exit.Code != 0:
 		return nil, fmt.Errorf("%s: process %d is not in the Pod's network namespace %s%s", place.Name(), v.main.pid, s.network, exit.Stderr)
 	}
-	exit, err = place.Run(ctx, nil, append([]string{place.Labprobe()}, countSockets(v.main.pid)...)...)
-	if err != nil {
-		return nil, err
-	}
-	report, err := labprobe.Parse(exit.Stdout)
-	if err != nil {
-		return nil, fmt.Errorf("%s: exit code %d: %w: %s", place.Name(), exit.Code, err, exit.Stderr)
-	}
-	set, err := report.Result()
-	return set.At(place.Name()), err
+	return Labprobe(ctx, place, countSockets(v.main.pid)...)
 }

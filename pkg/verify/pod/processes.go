@@ -104,19 +104,30 @@ type servants struct {
 	all []process
 }
 
-// findServants finds the shim by the sandbox that it was started for
-// (containerd starts shims with -id SANDBOX), and everything below it.
+// findServants finds the shim, which is the nearest ancestor of the main
+// container's process that is one, and everything below it.
 func findServants(s side) (servants, error) {
-	var v servants
-	i := slices.IndexFunc(s.processes, func(p process) bool {
-		at := slices.Index(p.argv, "-id")
-		return len(p.argv) > 0 && strings.HasPrefix(path.Base(p.argv[0]), "containerd-shim-") &&
-			at >= 0 && at+1 < len(p.argv) && p.argv[at+1] == s.sandbox
-	})
-	if i < 0 {
-		return v, fmt.Errorf("no containerd-shim for the sandbox %s among %d processes", s.sandbox, len(s.processes))
+	byPID := map[int]process{}
+	for _, p := range s.processes {
+		byPID[p.pid] = p
 	}
-	v.shim = s.processes[i]
+	var v servants
+	var ok bool
+	if v.main, ok = byPID[s.pid]; !ok {
+		return v, errors.New("the main container has no process any more")
+	}
+	// The steps are bounded: what is read while processes come and go may
+	// have a circle.
+	v.shim = v.main
+	for range s.processes {
+		if v.shim.isShim() {
+			break
+		}
+		v.shim = byPID[v.shim.ppid]
+	}
+	if !v.shim.isShim() {
+		return v, fmt.Errorf("process %d (%s) is below no containerd-shim", v.main.pid, v.main.comm)
+	}
 	below := map[int]bool{v.shim.pid: true}
 	// Parents may have higher pids than their children: repeat until no
 	// process is added.
@@ -133,15 +144,12 @@ func findServants(s side) (servants, error) {
 			v.all = append(v.all, p)
 		}
 	}
-	i = slices.IndexFunc(s.processes, func(p process) bool { return p.pid == s.pid })
-	if i < 0 || s.pid == 0 {
-		return v, errors.New("the main container has no process any more")
-	}
-	v.main = s.processes[i]
-	if !below[v.main.pid] {
-		v.all = append(v.all, v.main)
-	}
 	return v, nil
+}
+
+// isShim: containerd starts shims by names of that form (runtime v2).
+func (p process) isShim() bool {
+	return len(p.argv) > 0 && strings.HasPrefix(path.Base(p.argv[0]), "containerd-shim-")
 }
 
 // sideOutputs declares what is seen from the node.

@@ -23,9 +23,8 @@ type side struct {
 	times                containerTimes
 	// pid is the main container's process, 0 if it has ended.
 	pid int
-	// sandbox is the id of the Pod's sandbox in containerd, runtime the
-	// type of its runtime (io.containerd.runc.v2, …).
-	sandbox, runtime string
+	// runtime is containerd's type of the runtime: io.containerd.runc.v2, …
+	runtime string
 	// network is the path of the Pod's network namespace, "" for the node's.
 	network   string
 	processes []process
@@ -65,7 +64,6 @@ func look(ctx context.Context, place probe.Place, containerID string, processes 
 // record is the part that matters of what "ctr containers info" prints: the
 // container's record in containerd.
 type record struct {
-	ID        string
 	CreatedAt time.Time
 	Runtime   struct{ Name string }
 	Spec      struct {
@@ -111,7 +109,7 @@ func parseSide(out string) (side, error) {
 	if st.Version != "v1" {
 		return side{}, fmt.Errorf("containerd's container status has version %q, this labctl reads v1", st.Version)
 	}
-	s.sandbox, s.runtime, s.pid = sandbox.ID, container.Runtime.Name, st.Pid
+	s.runtime, s.pid = container.Runtime.Name, st.Pid
 	for _, ns := range sandbox.Spec.Linux.Namespaces {
 		if ns.Type == "network" {
 			s.network = ns.Path

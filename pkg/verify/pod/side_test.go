@@ -9,19 +9,24 @@ import (
 
 const fixtureUID = "0f1e2d3c-0000-4000-8000-00000000000a"
 
-// The fixtures have the form of side.sh's output on a node with cgroup v1;
-// another Pod's labprobe runs beside the one that is looked for.
+// The fixtures have the form of side.sh's output on a node with cgroup v1, with
+// few processes; another Pod's labprobe runs beside the one that is looked for.
 func fixture(t *testing.T, name string) side {
+	t.Helper()
+	s, err := parseSide(readFixture(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func readFixture(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile("testdata/" + name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := parseSide(string(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return string(b)
 }
 
 func TestSideValues(t *testing.T) {
@@ -68,8 +73,24 @@ func TestSideValues(t *testing.T) {
 		wantValues(t, set, map[string]any{"node.cgroup.pod": false})
 	})
 	t.Run("no shim", func(t *testing.T) {
-		_, err := sideValues(fixture(t, "noshim"), fixtureUID)
-		wantError(t, "no containerd-shim for the sandbox 5555", err)
+		s := fixture(t, "runc")
+		for i, p := range s.processes {
+			if p.isShim() {
+				s.processes[i].argv = []string{"/usr/bin/sh"}
+			}
+		}
+		_, err := sideValues(s, fixtureUID)
+		wantError(t, "process 440 (labprobe) is below no containerd-shim", err)
+	})
+	t.Run("parents in a circle", func(t *testing.T) {
+		s := fixture(t, "runc")
+		for i, p := range s.processes {
+			if p.isShim() {
+				s.processes[i].ppid, s.processes[i].argv = 440, nil
+			}
+		}
+		_, err := sideValues(s, fixtureUID)
+		wantError(t, "is below no containerd-shim", err)
 	})
 	t.Run("process gone", func(t *testing.T) {
 		s := fixture(t, "runc")
@@ -89,11 +110,7 @@ func TestParseSide(t *testing.T) {
 	if !fixture(t, "runc").times.finished.IsZero() {
 		t.Error("a running container has an end")
 	}
-	b, err := os.ReadFile("testdata/ended.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole := string(b)
+	whole := readFixture(t, "ended")
 	for _, c := range []struct{ name, out, err string }{
 		{"nothing", "", "the node's clock"},
 		{"no record", strings.Replace(whole, "@sandbox", "@other", 1), "containerd's sandbox"},
