@@ -94,7 +94,7 @@ type tcpLoad struct {
 func (l *tcpLoad) flags(f *flag.FlagSet) {
 	f.IntVar(&l.n, "n", 2000, "")
 	f.IntVar(&l.rounds, "rounds", 5, "")
-	f.Int64Var(&l.bytes, "bytes", 256<<20, "")
+	f.Int64Var(&l.bytes, "bytes", 64<<20, "")
 	f.DurationVar(&l.wait, "wait", 10*time.Second, "")
 }
 

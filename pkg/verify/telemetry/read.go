@@ -16,7 +16,7 @@ type report struct {
 	client, server, resource []string // attribute names
 	fields                   []string
 	time                     time.Duration
-	peer, schema             string
+	peer                     string
 }
 
 // read finds the client's and the server's span in what a collector got.
@@ -32,7 +32,6 @@ func read(requests []*collector.ExportTraceServiceRequest) (report, error) {
 						client = span
 					case otlp.Span_SPAN_KIND_SERVER:
 						server = span
-						r.schema = scope.SchemaUrl
 						r.resource = names(resource.GetResource().GetAttributes())
 					}
 				}

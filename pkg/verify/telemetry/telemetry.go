@@ -40,7 +40,6 @@ var outputs = []evidence.Output{
 	{Name: "peer", Type: evidence.String, Doc: "network.peer.address of the server span, empty where it has none"},
 	{Name: "old.attributes", Type: evidence.List, Doc: "names that the semantic conventions 1.12 of 2022 gave the same request, sorted"},
 	{Name: "instrumentation", Type: evidence.String, Doc: "module and version of the instrumentation"},
-	{Name: "schema", Type: evidence.String, Doc: "schema URL that the spans come with, empty where they have none"},
 }
 
 // Outputs implements probe.Probe.
@@ -72,6 +71,5 @@ func (spans) Run(ctx context.Context, _ probe.Environment) (evidence.Set, error)
 		{Name: "peer", Type: evidence.String, Value: seen.peer, Source: wire},
 		{Name: "old.attributes", Type: evidence.List, Value: old, Source: code},
 		{Name: "instrumentation", Type: evidence.String, Value: otelhttp.ScopeName + " " + otelhttp.Version, Source: wire},
-		{Name: "schema", Type: evidence.String, Value: seen.schema, Source: wire},
 	}, nil
 }
