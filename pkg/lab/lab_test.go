@@ -110,7 +110,7 @@ func TestMistakes(t *testing.T) {
 		"no cluster":        {"    runtimes: [runc, gvisor]", "    nodes: 0", `14:14: spec.manifests: need a cluster, but spec.needs.nodes is 0`},
 		"same id":           {"id: ex-2", "id: ex-1", `32:11: spec.claims[1].id: the claim ex-1 is in this lab twice; ids are unique in the catalogue`},
 		"line zero":         {"line: 9", "line: 0", `20:36: spec.claims[0].source.line: is 0; lines count from 1`},
-		"no digest":         {"lines: 2, sha256: ", "lines: 2, sha256: x", `20:57: spec.claims[0].source.sha256: is "x`},
+		"no digest":         {"lines: 2, sha256: ", "lines: 2, sha256: x", `20:57: spec.claims[0].source.sha256: kernels.md changed at line 9: the digest is 24941f239373bf67ff6aad063be8802a950d7f939d1dfdfcfbae9a1ee4aa6bb0 now; read the text again, then write that`},
 		"no truth":          {"      truth:\n        en: The Sentry answers with a release of its own.\n        zh: Sentry 返回自己的版本号。\n", "", `32:7: spec.claims[1].truth: is missing; a claim that is expected to be refuted says what is true instead`},
 		"truth of nothing":  {"expect: refuted", "expect: confirmed", `56:9: spec.claims[1].truth: belongs to expect: refuted, but this claim expects confirmed`},
 		"no decide":         {"      decide: runc.kernel.boot_id == node.kernel.boot_id\n", "", `16:7: spec.claims[0].decide: is missing; a claim with probes says in CEL what confirms it`},
@@ -150,6 +150,18 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", problems.Error(), want)
 			}
 		})
+	}
+}
+
+func TestWithoutDocuments(t *testing.T) {
+	without := against(t)
+	without.Docs = nil
+	if problems := lab.Lint(edited(t, "document: kernels.md", "document: gone.md"), without); len(problems) > 0 {
+		t.Errorf("got %s", problems.Error())
+	}
+	problems := lab.Lint(edited(t, "lines: 2, sha256: ", "lines: 2, sha256: x"), without)
+	if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), example+":20:57: spec.claims[0].source.sha256: is \"x") {
+		t.Errorf("got %s", problems.Error())
 	}
 }
 

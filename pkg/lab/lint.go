@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -41,6 +42,8 @@ func (l *Lab) Lint(against Against) Problems {
 	}
 	if against.Docs != nil {
 		problems = append(problems, l.lintSources(against.Docs)...)
+	} else {
+		problems = append(problems, l.lintDigests()...)
 	}
 	return problems.sorted()
 }
@@ -55,6 +58,19 @@ func reason(err error) error {
 		return path.Err
 	}
 	return err
+}
+
+var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// lintDigests checks what can be checked without the documents.
+func (l *Lab) lintDigests() Problems {
+	var problems Problems
+	for i, c := range l.Spec.Claims {
+		if !digest.MatchString(c.Source.SHA256) {
+			problems = append(problems, l.problemf(claimField(i)+".source.sha256", "is %q; write the 64 hex digits that labctl lint --docs DIR names", c.Source.SHA256))
+		}
+	}
+	return problems
 }
 
 func (l *Lab) lintSources(docs fs.FS) Problems {
