@@ -5,6 +5,13 @@ package hypervisor
 //go:noescape
 func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
 
+const hasTSC = true
+
+// rdtsc reads the time stamp counter.
+//
+//go:noescape
+func rdtsc() uint64
+
 // ReadCPUID executes CPUID for the leaves that this package looks at. It
 // returns nil on processors that have no such instruction.
 func ReadCPUID() Leaves {
