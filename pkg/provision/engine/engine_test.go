@@ -24,7 +24,7 @@ func fake(t *testing.T, dir, name, script string) {
 	}
 }
 
-const works = `case "$1" in --version) echo "engine version 1.2.3";; run) echo "` + trialSays + `";; esac`
+const works = `case "$1" in --version) echo "engine version 1.2.3";; run) exit 42;; esac`
 
 func TestChoose(t *testing.T) {
 	says := func(code int, text string) string {
@@ -59,9 +59,11 @@ func TestChoose(t *testing.T) {
 		{name: "daemon dies midway", asked: Docker,
 			engines: map[string]string{Docker: `case "$1" in --version) echo v1;; run) echo "error during connect: EOF" >&2; kill -9 $$;; esac`},
 			errors:  []string{"docker run", "signal: killed", "error during connect: EOF"}},
-		{name: "starts but prints something else", asked: Docker,
-			engines: map[string]string{Docker: `case "$1" in run) echo "exec format error";; esac`},
-			errors:  []string{`the trial container printed "exec format error"`}},
+		{name: "says that it ran and did nothing", asked: Docker,
+			engines: map[string]string{Docker: "exit 0"}, errors: []string{"its program did not"}},
+		{name: "the program can't run", asked: Docker,
+			engines: map[string]string{Docker: `case "$1" in run) echo "exec format error" >&2; exit 126;; esac`},
+			errors:  []string{"exec format error"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bin := t.TempDir()

@@ -263,6 +263,12 @@ func explainCreate(err error, port int32) error {
 	return fmt.Errorf("%w\n  %s", err, lastLines(said, 12))
 }
 
+// overtaken says that a container of the cluster came up from elsewhere
+// between its removal and its making, in the words of kind and the engines.
+func overtaken(err error) bool {
+	return strings.Contains(err.Error(), "already exist for a cluster") || strings.Contains(err.Error(), "is already in use by")
+}
+
 func lastLines(text string, n int) string {
 	lines := strings.Split(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n  ")

@@ -32,7 +32,7 @@ esac
 case "$1" in
 load) cat >/dev/null;;
 rmi) ;;
-run) echo "a privileged container started";;
+run) exit 42;;
 ps|volume) ;;
 esac
 `

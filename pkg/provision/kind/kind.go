@@ -121,10 +121,7 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 		if why != "" {
 			log.Info("Cluster %s: %s; it is made anew", spec.Name, why)
 		}
-		if err := remove(ctx, e, spec.Name, log); err != nil {
-			return nil, err
-		}
-		if c, err = p.create(ctx, e, spec, image, l, log); err != nil {
+		if c, err = p.anew(ctx, e, spec, image, l, log); err != nil {
 			return nil, err
 		}
 	}
@@ -136,6 +133,22 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 	}
 	c.classes = classNames(spec)
 	return c, nil
+}
+
+// anew removes what there is of the cluster and makes it.
+func (p *Provider) anew(ctx context.Context, e *engine.Engine, spec provision.ClusterSpec, image string, l *lock, log progress.Log) (*Cluster, error) {
+	for again := true; ; again = false {
+		if err := remove(ctx, e, spec.Name, log); err != nil {
+			return nil, err
+		}
+		c, err := p.create(ctx, e, spec, image, l, log)
+		if err == nil || !again || !overtaken(err) {
+			return c, err
+		}
+		// A labctl that was killed had started an engine's program, which
+		// lived on and has made a container now.
+		log.Info("Cluster %s: a run that was killed still was at work; once more", spec.Name)
+	}
 }
 
 // reuse returns the cluster that is there, if it is whole and fits the spec;

@@ -37,8 +37,8 @@ const execScript = `"$@"; printf '\n%s %d\n' "$` + execVar + `" "$?" >&2`
 
 // reapScript kills what a run left on the node when labctl stopped waiting:
 // the end of `exec` doesn't end the command.
-const reapScript = `for p in /proc/[0-9]*; do
-  tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "$1" && kill -9 "${p#/proc/}"
+const reapScript = `for f in $(grep -lszxF "$1" /proc/[0-9]*/environ); do
+  f=${f%/environ}; kill -9 "${f#/proc/}"
 done 2>/dev/null; :`
 
 // Run implements probe.Place.

@@ -167,6 +167,19 @@ func TestExplainCreate(t *testing.T) {
 	}
 }
 
+func TestOvertaken(t *testing.T) {
+	for said, want := range map[string]bool{
+		`Error: creating container storage: the container name "lab-worker" is already in use by 8dc4. You have to remove that container`: true,
+		`Conflict. The container name "/lab-worker" is already in use by container "8dc4"`:                                                true,
+		`node(s) already exist for a cluster with the name "lab"`:                                                                         true,
+		`listen tcp4 127.0.0.1:6443: bind: address already in use`:                                                                        false,
+	} {
+		if got := overtaken(explainCreate(&exec.RunError{Command: []string{"podman", "run"}, Output: []byte(said), Inner: errors.New("exit status 125")}, 0)); got != want {
+			t.Errorf("%s: %v", said, got)
+		}
+	}
+}
+
 func TestSetEnv(t *testing.T) {
 	t.Setenv("LABCTL_TEST_HAD", "old")
 	if err := os.Unsetenv("LABCTL_TEST_NEW"); err != nil {
