@@ -6,5 +6,5 @@ import "embed"
 
 // FS is the catalogue.
 //
-//go:embed *
+//go:embed */*
 var FS embed.FS

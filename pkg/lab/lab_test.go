@@ -82,6 +82,22 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// TestDocumentedExample keeps docs/lab-spec.md true.
+func TestDocumentedExample(t *testing.T) {
+	page, err := os.ReadFile("../../docs/lab-spec.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, ok := strings.Cut(rest, "```\n")
+	if !ok {
+		t.Fatal("docs/lab-spec.md has no YAML")
+	}
+	if problems := lab.Lint(fstest.MapFS{example: {Data: []byte(text)}}, against(t)); len(problems) > 0 {
+		t.Error(problems)
+	}
+}
+
 // TestMistakes holds one mistake a case: what is written, and what lint says.
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ old, replacement, want string }{

@@ -24,7 +24,7 @@ const (
 	// the cores of a small machine and run into their timeouts.
 	sideBySide = 4
 	// abandonAfter is how long a probe may go on after its context has ended.
-	abandonAfter = 3 * time.Second
+	abandonAfter = 2 * time.Second
 )
 
 // outcome is what one probe gave. Interrupted means that the run was ended

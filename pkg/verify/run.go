@@ -51,8 +51,9 @@ const (
 	sharedNamespace = "labctl"
 	// closeLimit bounds how long a run waits for its namespaces to go.
 	closeLimit = 90 * time.Second
-	// interruptedLimit is the same after Ctrl-C, which ends labctl within 5 s.
-	interruptedLimit = 2 * time.Second
+	// interruptedLimit is the same after Ctrl-C, which ends labctl within 5 s:
+	// abandonAfter for the probes, then this for each of two namespaces.
+	interruptedLimit = time.Second
 )
 
 // Schema is what labs are compiled against: the outputs that the kinds declare.
