@@ -231,8 +231,29 @@ func (a *Apt) Depends(ctx context.Context, name string) ([]string, error) {
 	return out, err
 }
 
+// remote is a file of a source package on the mirror.
+type remote struct{ uri, name, hash string }
+
 // uri is a line of `apt-get --print-uris`: 'URI' FILE SIZE HASH.
 var uri = regexp.MustCompile(`(?m)^'([^']+)' (\S+) \d+ (SHA256:[0-9a-f]{64})$`)
+
+// tarballs picks the tarballs out of what apt-get prints, upstream's first.
+func tarballs(printed string) []remote {
+	var out []remote
+	for _, m := range uri.FindAllStringSubmatch(printed, -1) {
+		if strings.Contains(m[2], ".tar.") && !strings.HasSuffix(m[2], ".asc") {
+			out = append(out, remote{m[1], m[2], m[3]})
+		}
+	}
+	rank := func(r remote) int {
+		if strings.Contains(r.name, ".orig") {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(out, func(x, y remote) int { return rank(x) - rank(y) })
+	return out
+}
 
 // Source fetches the tarballs of a source package into dir, the upstream
 // one(s) first, and returns their paths. apt has checked each against the
@@ -245,12 +266,9 @@ func (a *Apt) Source(ctx context.Context, dir, name string) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		for _, m := range uri.FindAllStringSubmatch(string(r.Stdout), -1) {
-			if !strings.Contains(m[2], ".tar.") || strings.HasSuffix(m[2], ".asc") {
-				continue
-			}
-			file := filepath.Join(dir, m[2])
-			if _, err := a.run(ctx, dir, helper, "download-file", m[1], file, m[3]); err != nil {
+		for _, f := range tarballs(string(r.Stdout)) {
+			file := filepath.Join(dir, f.name)
+			if _, err := a.run(ctx, dir, helper, "download-file", f.uri, file, f.hash); err != nil {
 				return err
 			}
 			out = append(out, file)
@@ -258,7 +276,6 @@ func (a *Apt) Source(ctx context.Context, dir, name string) ([]string, error) {
 		if len(out) == 0 {
 			return fmt.Errorf("the index lists no tarball with a SHA-256 of source package %s", name)
 		}
-		slices.SortStableFunc(out, func(x, y string) int { return rank(x) - rank(y) })
 		return nil
 	})
 	return out, err
@@ -266,10 +283,3 @@ func (a *Apt) Source(ctx context.Context, dir, name string) ([]string, error) {
 
 // helper downloads one file with apt's own methods and checks its hash.
 const helper = "/usr/lib/apt/apt-helper"
-
-func rank(file string) int {
-	if strings.Contains(filepath.Base(file), ".orig") {
-		return 0
-	}
-	return 1
-}

@@ -118,7 +118,7 @@ func Mirrors(sources []Source) []Mirror {
 				continue // cdrom:, file: and the like can't be reached from a build container
 			}
 			for _, suite := range s.Suites {
-				base, pocket, _ := strings.Cut(strings.TrimSuffix(suite, "/updates"), "-")
+				base, pocket, _ := strings.Cut(suite, "-")
 				switch {
 				case !slices.Contains(releases, base):
 				case pocket == "security" && security == "":

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/isolation-stack/labctl/images"
 	"github.com/isolation-stack/labctl/internal/payload"
@@ -29,7 +30,7 @@ import (
 type Source string
 
 const (
-	// Auto is Registry where one answers, else Debian.
+	// Auto is Registry where one answers or a base image is named, else Debian.
 	Auto Source = "auto"
 	// Registry pulls kindest/node.
 	Registry Source = "registry"
@@ -71,6 +72,9 @@ type builder struct {
 	pins   images.Pins
 	src    sources
 	log    progress.Log
+	// patience is how long a registry may take to answer with the manifest
+	// when there is another way to the base.
+	patience time.Duration
 	// apt fetches indexes, so it is opened when something is really missing.
 	apt func(context.Context) (*debian.Apt, error)
 }
@@ -82,14 +86,21 @@ func Ensure(ctx context.Context, e *engine.Engine, o Options, log progress.Log) 
 	if err != nil {
 		return Image{}, err
 	}
+	return b.ensure(ctx)
+}
+
+func (b *builder) ensure(ctx context.Context) (Image, error) {
 	var candidates []Source
-	switch o.Source {
+	switch b.opts.Source {
 	case Auto, "":
 		candidates = []Source{Registry, Debian}
+		if b.opts.BaseImage != "" {
+			candidates = []Source{Registry} // named, so nothing else will do
+		}
 	case Registry, Debian:
-		candidates = []Source{o.Source}
+		candidates = []Source{b.opts.Source}
 	default:
-		return Image{}, fmt.Errorf("unknown source of the node image %q; known: %s, %s, %s", o.Source, Auto, Registry, Debian)
+		return Image{}, fmt.Errorf("unknown source of the node image %q; known: %s, %s, %s", b.opts.Source, Auto, Registry, Debian)
 	}
 	// What is there already needs neither network nor a choice.
 	for _, s := range candidates {
@@ -103,7 +114,7 @@ func Ensure(ctx context.Context, e *engine.Engine, o Options, log progress.Log) 
 			return Image{Reference: ref, Source: s}, nil
 		}
 	}
-	if err := removeStale(ctx, e, b.cache.Dir); err != nil {
+	if err := removeStale(ctx, b.engine, b.cache.Dir); err != nil {
 		return Image{}, err
 	}
 	var failed []error
@@ -120,7 +131,7 @@ func Ensure(ctx context.Context, e *engine.Engine, o Options, log progress.Log) 
 			if !errors.Is(err, errPull) {
 				break // the base was there; another one would not help
 			}
-			log.Info("No registry answers for %s: the node image is built from Debian packages and Go modules", b.baseReference())
+			b.log.Info("No registry gives %s: the node image is built from Debian packages and Go modules", b.baseReference())
 		}
 	}
 	return Image{}, errors.Join(failed...)
@@ -146,7 +157,7 @@ func newBuilder(e *engine.Engine, o Options, log progress.Log) (*builder, error)
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{engine: e, opts: o, cache: cache, pins: pins, src: src, log: log}
+	b := &builder{engine: e, opts: o, cache: cache, pins: pins, src: src, log: log, patience: 20 * time.Second}
 	var mu sync.Mutex
 	var apt *debian.Apt
 	b.apt = func(ctx context.Context) (*debian.Apt, error) {

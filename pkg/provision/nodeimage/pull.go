@@ -19,10 +19,6 @@ import (
 // errPull is a base image that could not be had from its registry.
 var errPull = errors.New("pull failed")
 
-// patience is how long a registry may take to answer with the manifest when
-// there is another way to the base.
-const patience = 20 * time.Second
-
 // answered is what engines print once a registry has given the manifest:
 // podman "Getting image source signatures", docker "…: Pulling from …",
 // nerdctl "…: resolved".
@@ -63,8 +59,8 @@ func (b *builder) pull(ctx context.Context, quick bool) (ref string, err error) 
 			select {
 			case <-w.found:
 			case <-ctx.Done():
-			case <-time.After(patience):
-				cancel(fmt.Errorf("no answer within %v", patience))
+			case <-time.After(b.patience):
+				cancel(fmt.Errorf("no answer within %v", b.patience))
 			}
 		}()
 	}
@@ -73,7 +69,7 @@ func (b *builder) pull(ctx context.Context, quick bool) (ref string, err error) 
 		argv = append(argv, "--tls-verify=false") // as docker and nerdctl do there by themselves
 	}
 	cmd := b.engine.Command(append(argv, ref)...)
-	cmd.Log = io.MultiWriter(cmd.Log, w)
+	cmd.Log = io.MultiWriter(b.log.Output(), w)
 	if _, err := process.Run(ctx, cmd); err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 			err = cause
