@@ -228,7 +228,7 @@ func TestPodFate(t *testing.T) {
 			if phase != c.phase || c.reason != "" && reason != c.reason || c.exit >= 0 && exit != c.exit || c.exit < 0 && exit == 0 {
 				t.Errorf("phase %s, reason %s, exit code %d: %s", phase, reason, exit, get[string](t, set, "pod.message"))
 			}
-			t.Logf("%s, %s, exit code %d: %s", phase, reason, exit, get[string](t, set, "pod.message"))
+			t.Log(texts(set))
 		})
 	}
 	nothingLeft(t, env, client)

@@ -142,7 +142,7 @@ func New(params []byte) (*Probe, error) {
 	if report {
 		probe.outputs = slices.Clone(outputs)
 	}
-	probe.outputs = append(probe.outputs, lifeOutputs(p.Observe, probe.repeat > 1)...)
+	probe.outputs = append(probe.outputs, lifeOutputs(report, p.Observe, probe.repeat > 1)...)
 	if p.Observe {
 		probe.outputs = append(probe.outputs, sideOutputs...)
 	}

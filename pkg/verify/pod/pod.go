@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -87,7 +88,7 @@ func (p *Probe) run(ctx context.Context, env probe.Environment, kube kubernetes.
 	}
 	return slices.Concat(
 		got.report.At("pod/"+got.name),
-		lifeValues(got, class).At("pod/"+got.name),
+		p.lifeValues(got, class).At("pod/"+got.name),
 		timeValues(p.params.Observe, all).At("pod/"+got.name),
 		got.side.At(got.place),
 		got.beside,
@@ -98,6 +99,7 @@ func (p *Probe) run(ctx context.Context, env probe.Environment, kube kubernetes.
 type seen struct {
 	name    string
 	outcome outcome
+	log     string // the end of it, where no report is wanted
 	report  evidence.Set
 	times   times
 	place   string // where side was seen: node/NAME
@@ -155,6 +157,13 @@ func (p *Probe) watch(ctx context.Context, env probe.Environment, pod *running) 
 		}
 	}
 	got.outcome = pod.life.outcome()
+	if !p.report && pod.life.containerID() != "" {
+		log, err := pod.log(ctx)
+		if err != nil {
+			return seen{}, err
+		}
+		got.log = strings.TrimSpace(strings.ToValidUTF8(string(last(log, maxLogText)), ""))
+	}
 	var s side
 	if id := pod.life.containerID(); id != "" {
 		place := env.Cluster.Node(pod.life.pod.Spec.NodeName)
@@ -179,6 +188,9 @@ func (p *Probe) watch(ctx context.Context, env probe.Environment, pod *running) 
 	got.times = measure(&pod.life, s.times, clockSkew(s.before, s.clock, s.after))
 	return got, nil
 }
+
+// maxLogText is the most of a log that is evidence, in bytes.
+const maxLogText = 4 << 10
 
 // logTries and logPause: the end of a log may come a moment after the status
 // that says that its container has ended.
@@ -222,7 +234,7 @@ func (p *Probe) readReport(ctx context.Context, pod *running) (evidence.Set, err
 }
 
 // lifeValues gives the outcome as evidence.
-func lifeValues(s seen, class string) evidence.Set {
+func (p *Probe) lifeValues(s seen, class string) evidence.Set {
 	object := func(field string) evidence.Source {
 		return evidence.Source{Kind: "object", Ref: "Pod " + s.name + " " + field}
 	}
@@ -232,6 +244,9 @@ func lifeValues(s seen, class string) evidence.Set {
 		{Name: "pod.reason", Type: evidence.String, Value: s.outcome.reason, Source: object(state)},
 		{Name: "pod.message", Type: evidence.String, Value: s.outcome.message, Source: object(state)},
 		{Name: "pod.class", Type: evidence.String, Value: class, Source: object("spec.runtimeClassName")},
+	}
+	if !p.report {
+		set = append(set, evidence.Value{Name: "pod.log", Type: evidence.String, Value: s.log, Source: object("log of " + mainContainer)})
 	}
 	if s.outcome.exit != nil {
 		set = append(set, evidence.Value{Name: "pod.exit_code", Type: evidence.Int, Value: int64(*s.outcome.exit), Source: object(state)})

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -161,6 +160,7 @@ var sideOutputs = []evidence.Output{
 	{Name: "node.process.seccomp", Type: evidence.Int, Doc: "seccomp mode of that process: 0 none, 2 filter"},
 	{Name: "node.process.rss", Type: evidence.Quantity, Unit: "bytes", Doc: "resident memory of that process"},
 	{Name: "node.sandbox.comm", Type: evidence.List, Doc: "names of all processes below the shim"},
+	{Name: "node.sandbox.argv0", Type: evidence.List, Doc: "programs that they call themselves (argv[0] without folder), each once"},
 	{Name: "node.gofer", Type: evidence.Bool, Doc: "whether gVisor's gofer is among them"},
 	{Name: "node.app_visible", Type: evidence.Bool, Doc: "whether a process of the Pod is labprobe by name or executable"},
 	{Name: "node.cgroup", Type: evidence.String, Doc: "cgroup of the main container's process (memory controller's, or unified)"},
@@ -179,7 +179,7 @@ func sideValues(s side, podUID string) (evidence.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	var comms []string
+	var comms, names []string
 	var rss, pss int64
 	gofer, visible := false, false
 	for _, p := range v.all {
@@ -189,10 +189,14 @@ func sideValues(s side, podUID string) (evidence.Set, error) {
 			continue
 		}
 		comms = append(comms, p.comm)
+		if len(p.argv) > 0 {
+			names = append(names, path.Base(p.argv[0]))
+		}
 		gofer = gofer || p.named("runsc-gofer") || p.named("runsc") && slices.Contains(p.argv, "gofer")
 		visible = visible || p.named(app)
 	}
-	sort.Strings(comms)
+	slices.Sort(comms)
+	slices.Sort(names)
 	exe := v.main.exe
 	if exe != "" {
 		exe = path.Base(exe)
@@ -215,6 +219,7 @@ func sideValues(s side, podUID string) (evidence.Set, error) {
 		{Name: "node.process.seccomp", Value: v.main.seccomp, Source: file("status Seccomp")},
 		{Name: "node.process.rss", Value: quantity(v.main.rss), Source: file("status VmRSS")},
 		{Name: "node.sandbox.comm", Value: comms, Source: tree("comm")},
+		{Name: "node.sandbox.argv0", Value: slices.Compact(names), Source: tree("cmdline")},
 		{Name: "node.gofer", Value: gofer, Source: tree("cmdline")},
 		{Name: "node.app_visible", Value: visible, Source: tree("{comm,exe,cmdline}")},
 		{Name: "node.cgroup", Value: v.main.cgroup, Source: file("cgroup")},

@@ -45,7 +45,7 @@ func TestSideValues(t *testing.T) {
 		{"gvisor", map[string]any{
 			"node.runtime": "io.containerd.runsc.v1", "node.shim": "containerd-shim-runsc-v1",
 			"node.process.comm": "exe", "node.process.exe": "runsc", "node.process.seccomp": int64(2),
-			"node.sandbox.comm": []string{"exe", "exe", "exe"}, "node.gofer": true, "node.app_visible": false,
+			"node.sandbox.comm": []string{"exe", "exe", "exe"}, "node.sandbox.argv0": []string{"runsc-gofer", "runsc-sandbox"}, "node.gofer": true, "node.app_visible": false,
 			"node.rss": "52500Ki",
 		}},
 		{"wasmedge", map[string]any{

@@ -41,12 +41,15 @@ var spans = []span{
 }
 
 // lifeOutputs declares the outputs of the Pod's life.
-func lifeOutputs(observed, repeated bool) []evidence.Output {
+func lifeOutputs(report, observed, repeated bool) []evidence.Output {
 	out := []evidence.Output{
 		{Name: "pod.phase", Type: evidence.String, Doc: "the Pod's phase"},
 		{Name: "pod.reason", Type: evidence.String, Doc: "why it is so: Completed, Error, OOMKilled, StartError, CreateContainerError, FailedCreatePodSandBox, Running, …"},
 		{Name: "pod.message", Type: evidence.String, Doc: "what kubelet or the runtime says about it; often empty"},
 		{Name: "pod.class", Type: evidence.String, Doc: "the Pod's RuntimeClass"},
+	}
+	if !report {
+		out = append(out, evidence.Output{Name: "pod.log", Type: evidence.String, Doc: "the end of the main container's log, at most 4 KiB; empty if it didn't start"})
 	}
 	if !observed {
 		out = append(out, evidence.Output{Name: "pod.exit_code", Type: evidence.Int, Doc: "the main container's exit code"})
