@@ -25,7 +25,7 @@ func runBPFCookie(ctx context.Context, args []string) (evidence.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	seen, detach, err := watchCookies()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func runBPFCookie(ctx context.Context, args []string) (evidence.Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		if app[i], err = socketCookie(conn.(*net.TCPConn)); err != nil {
 			return nil, err
 		}

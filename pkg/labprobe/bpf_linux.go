@@ -68,7 +68,7 @@ func trace(group, event string, build func(eventFormat) (asm.Instructions, error
 		if err != nil {
 			return nil, fmt.Errorf("format of tracepoint %s:%s: %w", group, event, err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		text, err := io.ReadAll(f)
 		if err != nil {
 			return nil, fmt.Errorf("format of tracepoint %s:%s: %w", group, event, err)

@@ -271,7 +271,7 @@ func TestSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hidden.Close()
+	defer func() { _ = hidden.Close() }()
 	line = fmt.Sprintf("sockets --port %d --pid %d", hidden.Addr().(*net.TCPAddr).Port, os.Getpid())
 	if got := what(evidenceOf(t, line), "sockets"); got != "0" {
 		t.Errorf("%s sockets of another network namespace", got)

@@ -25,7 +25,7 @@ func runBPFOverhead(ctx context.Context, args []string) (evidence.Set, error) {
 	if err != nil {
 		return nil, bpfError("a map of eBPF", err)
 	}
-	defer counts.Close()
+	defer func() { _ = counts.Close() }()
 	attach := func() (*tracer, error) { return trace("syscalls", "sys_enter_getpid", countEvents(counts)) }
 
 	// Rounds alternate, so that what else happens on the machine meets both.
@@ -58,7 +58,7 @@ func runBPFOverhead(ctx context.Context, args []string) (evidence.Set, error) {
 	if err != nil {
 		return nil, bpfError("bpf_stats", err)
 	}
-	defer stats.Close()
+	defer func() { _ = stats.Close() }()
 	if _, err := callLoop(ctx, p.n); err != nil {
 		return nil, err
 	}

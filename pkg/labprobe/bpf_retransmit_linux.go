@@ -38,7 +38,7 @@ func runBPFRetransmit(ctx context.Context, args []string) (evidence.Set, error) 
 	if err != nil {
 		return nil, bpfError("a map of eBPF", err)
 	}
-	defer ports.Close()
+	defer func() { _ = ports.Close() }()
 	t, err := trace("tcp", "tcp_retransmit_skb", func(f eventFormat) (asm.Instructions, error) {
 		dport, err := f.number("dport")
 		if err != nil {
@@ -94,18 +94,18 @@ func transfer(ctx context.Context, n *network, bytes int64) (port int, arrived i
 	if err != nil {
 		return 0, 0, fmt.Errorf("listen in the server's namespace: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	port = l.Addr().(*net.TCPAddr).Port
 	conn, err := in(n.client, func() (net.Conn, error) { return dial(ctx, l.Addr().String()) })
 	if err != nil {
 		return 0, 0, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	peer, err := l.Accept() // the connection is there: the client has dialled
 	if err != nil {
 		return 0, 0, fmt.Errorf("accept: %w", err)
 	}
-	defer peer.Close()
+	defer func() { _ = peer.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close(); _ = peer.Close() })()
 
 	sent := make(chan error, 1)

@@ -2,6 +2,7 @@ package labprobe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -74,7 +75,7 @@ func watchBurn(child *exec.Cmd, group *cpuGroup) (evidence.Set, *gaps, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("file for the child's report: %w", err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	if err := os.Remove(out.Name()); err != nil { // it lives as long as it is open
 		return nil, nil, err
 	}
@@ -94,12 +95,12 @@ func watchBurn(child *exec.Cmd, group *cpuGroup) (evidence.Set, *gaps, error) {
 	if err != nil {
 		return abort(bpfError("a map of eBPF", err))
 	}
-	defer counts.Close()
+	defer func() { _ = counts.Close() }()
 	starts, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 1024})
 	if err != nil {
 		return abort(bpfError("a map of eBPF", err))
 	}
-	defer starts.Close()
+	defer func() { _ = starts.Close() }()
 	t, err := trace("sched", "sched_switch", offCPU(child.Process.Pid, starts, counts))
 	if err != nil {
 		return abort(err)
@@ -112,7 +113,7 @@ func watchBurn(child *exec.Cmd, group *cpuGroup) (evidence.Set, *gaps, error) {
 	}
 	report, err := Parse(text)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the process that burns (%v): %w", waitErr, err)
+		return nil, nil, fmt.Errorf("the process that burns: %w", errors.Join(err, waitErr))
 	}
 	burnt, err := report.Result()
 	if err != nil {

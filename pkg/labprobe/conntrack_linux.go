@@ -43,7 +43,7 @@ func runConntrackExhaust(ctx context.Context, args []string) (evidence.Set, erro
 	if err != nil {
 		return nil, fmt.Errorf("listen in the server's namespace: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	before, err := conntrackStats(n.router)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func flows(ctx context.Context, client netns.NsHandle, n int, address string) (f
 	for range n {
 		res := <-results
 		if res.err == nil {
-			defer res.conn.Close()
+			defer func() { _ = res.conn.Close() }()
 			continue
 		}
 		name := errnoName(res.err)
@@ -120,7 +120,7 @@ func conntrackStats(ns netns.NsHandle) (map[string]int64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netfilter netlink: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	messages, err := c.Execute(nfnetlink.Message{
 		Header: nfnetlink.Header{
 			Type:  unix.NFNL_SUBSYS_CTNETLINK<<8 | getStatsCPU,
@@ -179,7 +179,7 @@ func runFlowJoin(ctx context.Context, args []string) (evidence.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen in the server's namespace: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	target := l.Addr().(*net.TCPAddr)
 	service := &net.TCPAddr{IP: serviceIP, Port: 80}
 	if err := translateDestination(n.router, service, target); err != nil {
@@ -194,7 +194,7 @@ func runFlowJoin(ctx context.Context, args []string) (evidence.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	app := flow(conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort())
 
 	client, err := establishedSocket(n.client)

@@ -52,7 +52,7 @@ func runTCPServe(ctx context.Context, args []string) (evidence.Set, error) {
 // closes the listener, and returns how many connections there were.
 func serve(ctx context.Context, l net.Listener) (int64, error) {
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	var served atomic.Int64
 	var clients sync.WaitGroup
 	defer clients.Wait()
@@ -67,7 +67,7 @@ func serve(ctx context.Context, l net.Listener) (int64, error) {
 		served.Add(1)
 		clients.Go(func() {
 			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			_ = answer(conn) // a client that goes away is the client's matter
 		})
 	}
@@ -161,7 +161,7 @@ func session(ctx context.Context, l tcpLoad, address string, what byte, f func(*
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	if _, err = conn.Write([]byte{what}); err == nil {
 		err = f(conn)

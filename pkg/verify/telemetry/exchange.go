@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/trace"
+
 	// The last conventions before the net.sock.* names, to show what changed.
 	conventions2022 "go.opentelemetry.io/otel/semconv/v1.12.0"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
