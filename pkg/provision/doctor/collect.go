@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"sigs.k8s.io/kind/pkg/apis/config/defaults"
 
 	"github.com/isolation-stack/labctl/pkg/process"
 	"github.com/isolation-stack/labctl/pkg/progress"
@@ -25,8 +30,8 @@ import (
 var sbin = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/lib/podman", "/usr/libexec/podman", "/usr/local/lib/podman", "/usr/local/libexec/podman"}
 
 // Collect looks at this machine.
-func Collect(ctx context.Context, o Options, log progress.Log) (Facts, error) {
-	f := Facts{
+func Collect(ctx context.Context, o Options, log progress.Log) (f Facts, err error) {
+	f = Facts{
 		OS: runtime.GOOS, Arch: runtime.GOARCH,
 		Root: os.Geteuid() == 0, Programs: map[string]bool{},
 		Now: time.Now(),
@@ -57,6 +62,11 @@ func Collect(ctx context.Context, o Options, log progress.Log) (Facts, error) {
 	f.Overlay = strings.Contains(read("/proc/filesystems"), "overlay") || exists("/sys/module/overlay")
 	f.Tasks, f.TasksBy = tasks()
 	f.InotifyInstances, _ = strconv.ParseUint(read("/proc/sys/fs/inotify/max_user_instances"), 10, 64) // 0 where there is none
+	if !o.NoCluster && !o.HaveImage && o.Source == "" && !(f.Programs["apt-get"] && f.Programs["mmdebstrap"]) {
+		if f.Registry, err = registry(ctx, o.BaseImage); err != nil {
+			return f, err
+		}
+	}
 	f.Port = port(o.APIServerPort)
 	if o.NoCluster {
 		return f, ctx.Err()
@@ -91,6 +101,22 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 func read(path string) string {
 	b, _ := os.ReadFile(path)
 	return strings.TrimSpace(string(b))
+}
+
+// registry asks the image's registry for its version, as every client does
+// first (OCI Distribution Specification 1.1, end-1); any answer is one.
+func registry(ctx context.Context, image string) (bool, error) {
+	if image == "" {
+		image = defaults.Image
+	}
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		return false, fmt.Errorf("base image: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err = transport.Ping(limited, ref.Context().Registry, http.DefaultTransport)
+	return err == nil, ctx.Err()
 }
 
 var goVersionLine = regexp.MustCompile(`go version go([0-9.]+)`)

@@ -36,7 +36,7 @@ const (
 // Programs are those that Diagnose wants to know about.
 var Programs = []string{
 	"docker", "podman", "nerdctl", "runc", "crun", "netavark", "aardvark-dns", "iptables",
-	"apt-get", "mmdebstrap", "go", "g++", "qemu-system-x86_64",
+	"apt-get", "mmdebstrap", "go", "qemu-system-x86_64",
 }
 
 // Diagnose says what isn't as labs want it, the worst first.
@@ -46,7 +46,7 @@ func Diagnose(f Facts, o Options) []Finding {
 		d.engine(o)
 		d.host()
 		if !o.HaveImage {
-			d.build()
+			d.build(o)
 		}
 	}
 	d.resources(o)
@@ -179,26 +179,29 @@ func (d *diagnosis) host() {
 }
 
 // build: what makes the node image.
-func (d *diagnosis) build() {
+func (d *diagnosis) build(o Options) {
+	f := d.f
+	fromDebian := o.Source == "debian" || o.Source != "registry" && !f.Registry
 	if d.lacks("apt-get") {
-		d.add(Finding{ID: "apt", Level: Warning,
-			What:   "there is no apt, so nothing can be taken from Debian packages: the node image has to come from a registry and gVisor from a release",
-			Remedy: "see `labctl up --help` for the sources of the node image, or run labctl on Debian or Ubuntu"})
+		finding := Finding{ID: "apt", Level: Warning,
+			What:   "there is no apt, which gets gVisor's shim from Debian's source package",
+			Remedy: "see `labctl up --help` for a gVisor release in its place, or run labctl on Debian or Ubuntu"}
+		if fromDebian {
+			finding.Level = Missing
+			finding.What = "no registry answers, so the node image has to be built from Debian packages, and there is no apt to get them"
+			finding.Remedy = "see to the way to the registry, or run labctl on Debian or Ubuntu"
+		}
+		d.add(finding)
 	} else {
-		if d.lacks("mmdebstrap") {
+		if fromDebian && d.lacks("mmdebstrap") {
 			d.packaged(Finding{ID: "mmdebstrap", Level: Missing, What: "mmdebstrap makes the node's root file system from Debian packages"},
 				map[family][]string{apt: {"mmdebstrap"}})
 		}
-		if !d.f.DebianKeys {
+		if !f.DebianKeys {
 			d.packaged(Finding{ID: "debian-keys", Level: Missing, What: "the Debian archive's keys, which packages are checked by, are not there"},
 				map[family][]string{apt: {"debian-archive-keyring"}})
 		}
 	}
-	if d.lacks("g++") {
-		d.packaged(Finding{ID: "g++", Level: Missing, What: "g++ makes the vDSO of gVisor's shim"},
-			map[family][]string{apt: {"g++"}, dnf: {"gcc-c++"}, pacman: {"gcc"}, zypper: {"gcc-c++"}, brew: {"gcc"}})
-	}
-	f := d.f
 	switch have := "go" + f.Go; {
 	case f.Go == "":
 		d.add(Finding{ID: "go", Level: Missing, What: "there is no Go, which builds what the node image is made of", Remedy: "install Go " + MinGo + " or later from https://go.dev/dl"})

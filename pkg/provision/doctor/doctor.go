@@ -51,7 +51,11 @@ type Options struct {
 	// HaveImage says that the node image is there already, so that nothing
 	// that builds it is needed.
 	HaveImage bool
-	// CacheDir is where large files go, in bytes to be had there.
+	// Source is where the node image's base comes from: registry, debian, or
+	// "" for the registry if it answers. BaseImage is the reference to pull;
+	// "" means kind's own.
+	Source, BaseImage string
+	// CacheDir is where large files go; "" means labctl's cache.
 	CacheDir string
 	// APIServerPort is the port that is wanted on 127.0.0.1; 0 is any.
 	APIServerPort int32

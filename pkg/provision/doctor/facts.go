@@ -32,6 +32,10 @@ type Facts struct {
 	// DebianKeys says that the Debian archive's keys are there.
 	DebianKeys bool
 
+	// Registry says that the registry of the node image's base answers. It is
+	// asked only where that makes a difference.
+	Registry bool
+
 	// Disks are the file systems that fill, in bytes free.
 	Disks []Disk
 	// MemAvailable and MemTotal are in bytes (proc_meminfo(5)).

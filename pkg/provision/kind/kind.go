@@ -27,7 +27,7 @@ type Options struct {
 	// Engine says which container engine to take.
 	Engine engine.Options
 	// StateDir is labctl's folder for state, which holds the locks; "" means
-	// engine.DefaultStateDir.
+	// that of Engine, else engine.DefaultStateDir.
 	StateDir string
 	// NodeImage returns the reference of the node image and sees that the
 	// engine has it. Only Up asks.
@@ -53,6 +53,9 @@ var _ provision.Provider = (*Provider)(nil)
 
 // New returns the provider; it does nothing yet.
 func New(o Options) (*Provider, error) {
+	if o.StateDir == "" {
+		o.StateDir = o.Engine.StateDir
+	}
 	if o.StateDir == "" {
 		dir, err := engine.DefaultStateDir()
 		if err != nil {
