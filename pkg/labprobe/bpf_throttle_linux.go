@@ -45,6 +45,9 @@ func runThrottleGap(ctx context.Context, args []string) (_ evidence.Set, err err
 	defer runtime.UnlockOSThread()
 	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	burnt, gaps, err := watchBurn(child, group)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("ended while a process was watched: %w", context.Cause(ctx))
+	}
 	if err != nil {
 		return nil, err
 	}
