@@ -2,6 +2,7 @@ package debian
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -50,7 +51,14 @@ func (a *Apt) mmdebstrap(ctx context.Context, argv []string, tar string) error {
 		"--customize-hook=rm -f \"$1\""+inside+" \"$1\"/etc/apt/sources.list",
 		a.suite, tar)
 	argv = append(argv, a.Sources(a.keyring)...)
-	_, err = process.Run(ctx, process.Command{Argv: argv, Log: a.log})
+	cmd := process.Command{Argv: argv, Log: a.log}
+	if os.Geteuid() == 0 {
+		// What a killed mmdebstrap leaves lies beside the tar file, where the
+		// caller cleans up. Without root it works as another user, who may
+		// not reach that folder.
+		cmd.Env = []string{"TMPDIR=" + filepath.Dir(tar)}
+	}
+	_, err = process.Run(ctx, cmd)
 	return err
 }
 

@@ -20,14 +20,42 @@ var k8sPrograms = []string{
 	"kubeadm", "kubectl", "kubelet", "podnetwork",
 }
 
-// podnetworkImage is its name in the node's containerd and in the manifest.
-func podnetworkImage(version string) string { return "localhost/labctl/podnetwork:" + version }
+// versions are those that images of ours are tagged with.
+type versions struct{ kubernetes, localPath, debian string }
 
-// controlPlane makes the images that kubeadm wants, pause, and podnetwork.
-// Their names are kubeadm's own; iptables is a root with Debian's iptables.
-func (b *builder) controlPlane(ctx context.Context, bins map[string]string, version, iptables string) (map[name.Tag]v1.Image, error) {
+func (b *builder) versions() (v versions, err error) {
+	if v.kubernetes, err = b.src.version("kubernetes", "k8s.io/kubernetes"); err != nil {
+		return v, err
+	}
+	v.localPath, err = b.src.version("local-path", "github.com/rancher/local-path-provisioner")
+	v.debian = b.pins.Debian.Suite
+	return v, err
+}
+
+// The images that kind has of its own, by their names in the node's
+// containerd and, in capitals, in the manifests.
+func (v versions) podnetwork() string { return "localhost/labctl/podnetwork:" + v.kubernetes }
+func (v versions) localPathImage() string {
+	return "localhost/labctl/local-path-provisioner:" + v.localPath
+}
+func (v versions) helper() string { return "localhost/labctl/local-path-helper:" + v.debian }
+
+func (v versions) fill(manifest []byte) []byte {
+	return []byte(strings.NewReplacer(
+		"PODNETWORK_IMAGE", v.podnetwork(),
+		"LOCAL_PATH_IMAGE", v.localPathImage(),
+		"LOCAL_PATH_HELPER_IMAGE", v.helper(),
+	).Replace(string(manifest)))
+}
+
+// roots are tar files of packages that images need beside our programs.
+type roots struct{ iptables, busybox string }
+
+// controlPlane makes the images that kubeadm wants, pause, and those of the
+// default manifests. kubeadm itself says how its images are called.
+func (b *builder) controlPlane(ctx context.Context, bins map[string]string, v versions, r roots) (map[name.Tag]v1.Image, error) {
 	list, err := process.Run(ctx, process.Command{
-		Argv: []string{filepath.Join(bins["kubernetes"], "kubeadm"), "config", "images", "list", "--kubernetes-version", version},
+		Argv: []string{filepath.Join(bins["kubernetes"], "kubeadm"), "config", "images", "list", "--kubernetes-version", v.kubernetes},
 		Log:  b.log.Output(),
 	})
 	if err != nil {
@@ -37,15 +65,27 @@ func (b *builder) controlPlane(ctx context.Context, bins map[string]string, vers
 	if err != nil {
 		return nil, err
 	}
-	refs := append(strings.Fields(string(list.Stdout)), pause, podnetworkImage(version))
+	refs := append(strings.Fields(string(list.Stdout)), pause, v.podnetwork(), v.localPathImage(), v.helper())
 
 	k8s, err := layer(packed, k8sEntries("/usr/local/bin", bins["kubernetes"], k8sPrograms))
 	if err != nil {
 		return nil, err
 	}
-	xtables, err := tarball.LayerFromFile(iptables, tarball.WithCompressionLevel(packed))
+	xtables, err := tarball.LayerFromFile(r.iptables, tarball.WithCompressionLevel(packed))
 	if err != nil {
 		return nil, err
+	}
+	busybox, err := tarball.LayerFromFile(r.busybox, tarball.WithCompressionLevel(packed))
+	if err != nil {
+		return nil, err
+	}
+	shell, err := layer(packed, links("busybox", "/usr/bin/sh", "/usr/bin/mkdir", "/usr/bin/rm"))
+	if err != nil {
+		return nil, err
+	}
+	single := func(file string) ([]v1.Layer, error) {
+		l, err := layer(packed, []entry{binary("/", file)})
+		return []v1.Layer{l}, err
 	}
 	out := map[name.Tag]v1.Image{}
 	for _, ref := range refs {
@@ -62,16 +102,21 @@ func (b *builder) controlPlane(ctx context.Context, bins map[string]string, vers
 		case "kube-apiserver", "kube-controller-manager", "kube-scheduler":
 			layers = []v1.Layer{k8s}
 		case "etcd", "coredns", "pause":
-			// Upstream's entrypoint of CoreDNS and pause is in /; the
-			// manifests of kubeadm give arguments only, or a bare name.
+			// kubeadm's manifests call etcd by its bare name and give the
+			// other two arguments only.
 			config.Entrypoint = []string{"/" + base}
-			l, err := layer(packed, []entry{binary("/", filepath.Join(bins[base], base))})
-			if err != nil {
-				return nil, err
-			}
-			layers = []v1.Layer{l}
+			layers, err = single(filepath.Join(bins[base], base))
+		case "local-path-provisioner":
+			config.Entrypoint = []string{"/" + base}
+			layers, err = single(filepath.Join(bins["local-path"], base))
+		case "local-path-helper":
+			config.Entrypoint = []string{"/bin/sh"}
+			layers = []v1.Layer{busybox, shell}
 		default:
-			return nil, fmt.Errorf("kubeadm %s wants the image %s, which labctl can't build", version, ref)
+			return nil, fmt.Errorf("kubeadm %s wants the image %s, which labctl can't build", v.kubernetes, ref)
+		}
+		if err != nil {
+			return nil, err
 		}
 		if out[tag], err = assemble(runtime.GOARCH, config, layers...); err != nil {
 			return nil, err
@@ -88,7 +133,16 @@ const containerPath = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/"
 func k8sEntries(dir, bin string, programs []string) []entry {
 	out := []entry{binary(dir, filepath.Join(bin, "kubernetes"))}
 	for _, p := range programs {
-		out = append(out, entry{path: dir + "/" + p, link: "kubernetes"})
+		out = append(out, links("kubernetes", dir+"/"+p)...)
+	}
+	return out
+}
+
+// links are symbolic links to one target.
+func links(target string, paths ...string) []entry {
+	var out []entry
+	for _, p := range paths {
+		out = append(out, entry{path: p, link: target})
 	}
 	return out
 }

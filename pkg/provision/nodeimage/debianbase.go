@@ -1,7 +1,6 @@
 package nodeimage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +18,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// iptablesPackages are what kube-proxy and podnetwork call; base-files has the
-// links of the merged /usr, without which no dynamic loader is found.
-var iptablesPackages = []string{"base-files", "iptables"}
+var (
+	// iptablesPackages are what kube-proxy and podnetwork call; base-files has
+	// the links of the merged /usr, without which no dynamic loader is found.
+	iptablesPackages = []string{"base-files", "iptables"}
+	// busyboxPackages are the shell of local-path-provisioner's helper.
+	busyboxPackages = []string{"base-files", "busybox-static"}
+)
 
 // ensureDebianBase returns the base image, which it builds unless the engine
 // has it.
@@ -36,7 +39,8 @@ func (b *builder) ensureDebianBase(ctx context.Context) (ref string, err error) 
 	if err != nil {
 		return "", err
 	}
-	var root, iptables string
+	var root string
+	var r roots
 	bins := map[string]string{}
 	// Packages wait for the network and the disk, the compiler for the CPU.
 	g, gctx := errgroup.WithContext(ctx)
@@ -44,7 +48,10 @@ func (b *builder) ensureDebianBase(ctx context.Context) (ref string, err error) 
 		if root, err = b.tar(gctx, "debian-root", b.pins.Debian.Node, "Debian "+b.pins.Debian.Suite, rootTar); err != nil {
 			return err
 		}
-		iptables, err = b.tar(gctx, "debian-iptables", iptablesPackages, "iptables", extractTar)
+		if r.iptables, err = b.tar(gctx, "debian-iptables", iptablesPackages, "iptables", extractTar); err != nil {
+			return err
+		}
+		r.busybox, err = b.tar(gctx, "debian-busybox", busyboxPackages, "busybox", extractTar)
 		return err
 	})
 	g.Go(func() (err error) {
@@ -58,7 +65,7 @@ func (b *builder) ensureDebianBase(ctx context.Context) (ref string, err error) 
 	if err := g.Wait(); err != nil {
 		return "", err
 	}
-	return ref, b.assembleBase(ctx, ref, root, iptables, bins)
+	return ref, b.assembleBase(ctx, ref, root, r, bins)
 }
 
 type variant int
@@ -93,23 +100,23 @@ func (b *builder) tar(ctx context.Context, kind string, packages []string, title
 
 // assembleBase loads the root and the files as an image, and finishes it in a
 // build container: kind's setup, and the images of the control plane.
-func (b *builder) assembleBase(ctx context.Context, ref, root, iptables string, bins map[string]string) (err error) {
+func (b *builder) assembleBase(ctx context.Context, ref, root string, r roots, bins map[string]string) (err error) {
 	step := b.log.Start("Base of the node image")
 	defer func() { step.End(err) }()
 	const steps = 5
-	version, err := b.src.version("kubernetes", "k8s.io/kubernetes")
+	v, err := b.versions()
 	if err != nil {
 		return err
 	}
 	step.Update(0, steps, "images of the control plane")
-	imgs, err := b.controlPlane(ctx, bins, version, iptables)
+	imgs, err := b.controlPlane(ctx, bins, v, r)
 	if err != nil {
 		return err
 	}
 	step.Update(1, steps, "load")
 	// The raw image has a name only while the build runs.
 	raw := strings.Replace(ref, "node-base:", "node-raw:", 1)
-	if err := b.loadRaw(ctx, raw, root, bins, version); err != nil {
+	if err := b.loadRaw(ctx, raw, root, bins, v); err != nil {
 		return err
 	}
 	defer func() {
@@ -140,8 +147,8 @@ func (b *builder) assembleBase(ctx context.Context, ref, root, iptables string, 
 }
 
 // loadRaw loads the root and the files into the engine.
-func (b *builder) loadRaw(ctx context.Context, ref, root string, bins map[string]string, version string) error {
-	files, err := b.nodeFiles(bins, version)
+func (b *builder) loadRaw(ctx context.Context, ref, root string, bins map[string]string, v versions) error {
+	files, err := b.nodeFiles(bins, v)
 	if err != nil {
 		return err
 	}
@@ -170,7 +177,7 @@ func (b *builder) loadRaw(ctx context.Context, ref, root string, bins map[string
 }
 
 // nodeFiles are the files of a node beside Debian's packages.
-func (b *builder) nodeFiles(bins map[string]string, version string) ([]entry, error) {
+func (b *builder) nodeFiles(bins map[string]string, v versions) ([]entry, error) {
 	ours, err := embedded(baseFiles, "files")
 	if err != nil {
 		return nil, err
@@ -183,8 +190,7 @@ func (b *builder) nodeFiles(bins map[string]string, version string) ([]entry, er
 	// The later of two files of one path counts.
 	for _, f := range append(append(b.src.below("kind"), ours...), common...) {
 		out = slices.DeleteFunc(out, func(e entry) bool { return e.path == "/"+f.name })
-		content := bytes.ReplaceAll(f.content, []byte("PODNETWORK_IMAGE"), []byte(podnetworkImage(version)))
-		out = append(out, entry{path: "/" + f.name, mode: f.mode, content: content})
+		out = append(out, entry{path: "/" + f.name, mode: f.mode, content: v.fill(f.content)})
 	}
 	containerd, err := os.ReadDir(bins["containerd"])
 	if err != nil {
@@ -198,10 +204,10 @@ func (b *builder) nodeFiles(bins map[string]string, version string) ([]entry, er
 	out = append(out, k8sEntries("/usr/bin", bins["kubernetes"], []string{"kubeadm", "kubectl", "kubelet"})...)
 	// Debian has the CNI plug-ins in a folder of its own.
 	for _, plugin := range []string{"host-local", "loopback", "portmap", "ptp"} {
-		out = append(out, entry{path: "/opt/cni/bin/" + plugin, link: "/usr/lib/cni/" + plugin})
+		out = append(out, links("/usr/lib/cni/"+plugin, "/opt/cni/bin/"+plugin)...)
 	}
+	out = append(out, links("/usr/lib/systemd/systemd", "/usr/sbin/init")...)
 	return append(out,
-		entry{path: "/usr/sbin/init", link: "/usr/lib/systemd/systemd"},
-		entry{path: "/kind/version", mode: 0o644, content: []byte(version)},
+		entry{path: "/kind/version", mode: 0o644, content: []byte(v.kubernetes)},
 	), nil
 }

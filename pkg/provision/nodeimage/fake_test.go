@@ -60,6 +60,7 @@ func testSources() sources {
 		{"containerd/go.mod", 0o644, []byte("module m\nrequire github.com/containerd/containerd/v2 v2.4.2\n")},
 		{"etcd/go.mod", 0o644, []byte("module m\nrequire go.etcd.io/etcd/server/v3 v3.7.0\n")},
 		{"coredns/go.mod", 0o644, []byte("module m\nrequire github.com/coredns/coredns v1.14.6\n")},
+		{"local-path/go.mod", 0o644, []byte("module m\nrequire github.com/rancher/local-path-provisioner v0.0.30\n")},
 		{"kind/etc/containerd/config.toml", 0o644, []byte("version = 2\n  sandbox_image = \"r.example.org/pause:3.10\"\n")},
 		{"kind/etc/default/kubelet", 0o644, []byte("replaced\n")},
 		{"kind/usr/local/bin/entrypoint", 0o755, []byte("#!/bin/sh\n")},

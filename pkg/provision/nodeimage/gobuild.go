@@ -44,6 +44,10 @@ func (s sources) programs() ([]program, error) {
 	if err != nil {
 		return nil, err
 	}
+	localPath, err := s.version("local-path", "github.com/rancher/local-path-provisioner")
+	if err != nil {
+		return nil, err
+	}
 	return []program{
 		{module: "kubernetes", packages: ".", title: "Kubernetes " + k8s, ldflags: versionFlags(k8s), links: k8sPrograms},
 		// The tags leave out what kind leaves out: snapshotters that a node
@@ -53,6 +57,7 @@ func (s sources) programs() ([]program, error) {
 			ldflags: []string{"-X", "github.com/containerd/containerd/v2/version.Version=" + containerd}},
 		{module: "etcd", packages: ".", title: "etcd " + etcd},
 		{module: "coredns", packages: ".", title: "CoreDNS " + coredns},
+		{module: "local-path", packages: "tool", title: "local-path-provisioner " + localPath},
 		{module: "pause", packages: ".", title: "pause"},
 	}, nil
 }

@@ -122,6 +122,51 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
+// TestInterrupted: wherever a build is interrupted, its container goes, no tag
+// is set, and the next run makes the image.
+func TestInterrupted(t *testing.T) {
+	for _, step := range []string{"apt-get", "config.toml", "tar --extract", "commit"} {
+		t.Run(step, func(t *testing.T) {
+			const wait = "touch $0.waits; exec sleep 60"
+			f := newFake(t, map[string]string{
+				"images": hasBase,
+				"exec":   `if [ ! -e "$0.again" ]; then case "$*" in *"` + step + `"*) ` + wait + `;; esac; fi` + "\n" + containers,
+				"commit": `if [ ! -e "$0.again" ] && [ "` + step + `" = commit ]; then ` + wait + "; fi",
+			})
+			b := testBuilder(t, f, Options{Source: Debian, GVisorDir: release(t)})
+			b.apt = func(context.Context) (*debian.Apt, error) { return nil, errors.New("the machine has no apt") }
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			go func() {
+				for ctx.Err() == nil {
+					if _, err := os.Stat(f.engine.Path + ".waits"); err == nil {
+						cancel()
+					}
+					time.Sleep(5 * time.Millisecond)
+				}
+			}()
+			_, err := b.ensure(ctx)
+			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the next run goes on") {
+				t.Errorf("error %v", err)
+			}
+			if n := len(f.calls(t, "rm --force")); n != 1 {
+				t.Errorf("%d containers removed, want 1", n)
+			}
+			if err := os.WriteFile(f.engine.Path+".again", nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			img, err := b.ensure(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			commits := f.calls(t, "commit")
+			if last := commits[len(commits)-1]; !strings.HasSuffix(last, img.Reference) {
+				t.Errorf("last commit %q, want %s", last, img.Reference)
+			}
+		})
+	}
+}
+
 // TestNodeDependsOnInputs: what decides the image decides its tag.
 func TestNodeDependsOnInputs(t *testing.T) {
 	base := func() *builder { return testBuilder(t, newFake(t, nil), Options{}) }

@@ -182,9 +182,10 @@ func TestControlPlane(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := testBuilder(t, newFake(t, nil), Options{})
 			bins := map[string]string{}
-			for _, p := range []string{"kubernetes", "etcd", "coredns", "pause"} {
+			for _, p := range []string{"kubernetes", "etcd", "coredns", "pause", "local-path"} {
 				bins[p] = t.TempDir()
-				if err := os.WriteFile(filepath.Join(bins[p], p), []byte(p), 0o755); err != nil {
+				file := strings.ReplaceAll(p, "local-path", "local-path-provisioner")
+				if err := os.WriteFile(filepath.Join(bins[p], file), []byte(p), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -196,7 +197,7 @@ func TestControlPlane(t *testing.T) {
 			if err := os.WriteFile(iptables, tarOf(t, map[string]string{"usr/sbin/xtables-nft-multi": "x"}), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			imgs, err := b.controlPlane(context.Background(), bins, "v1.37.2", iptables)
+			imgs, err := b.controlPlane(context.Background(), bins, versions{"v1.37.2", "v0.0.30", "trixie"}, roots{iptables, iptables})
 			if tt.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
 					t.Errorf("error %v, want one with %q", err, tt.wantErr)
@@ -215,13 +216,15 @@ func TestControlPlane(t *testing.T) {
 				got[tag.String()] = config.Config.Entrypoint[0]
 			}
 			want := map[string]string{
-				"r.example.org/kube-apiserver:v1.37.2":  "/usr/local/bin/kube-apiserver",
-				"r.example.org/kube-proxy:v1.37.2":      "/usr/local/bin/kube-proxy",
-				"r.example.org/coredns/coredns:v1.14.6": "/coredns",
-				"r.example.org/pause:3.10.2":            "/pause",
-				"r.example.org/pause:3.10":              "/pause", // of containerd's configuration
-				"r.example.org/etcd:3.7.0-0":            "/etcd",
-				"localhost/labctl/podnetwork:v1.37.2":   "/usr/local/bin/podnetwork",
+				"r.example.org/kube-apiserver:v1.37.2":            "/usr/local/bin/kube-apiserver",
+				"r.example.org/kube-proxy:v1.37.2":                "/usr/local/bin/kube-proxy",
+				"r.example.org/coredns/coredns:v1.14.6":           "/coredns",
+				"r.example.org/pause:3.10.2":                      "/pause",
+				"r.example.org/pause:3.10":                        "/pause", // of containerd's configuration
+				"r.example.org/etcd:3.7.0-0":                      "/etcd",
+				"localhost/labctl/local-path-provisioner:v0.0.30": "/local-path-provisioner",
+				"localhost/labctl/local-path-helper:trixie":       "/bin/sh",
+				"localhost/labctl/podnetwork:v1.37.2":             "/usr/local/bin/podnetwork",
 			}
 			for ref, entrypoint := range want {
 				if got[ref] != entrypoint {
@@ -243,7 +246,7 @@ func TestNodeFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	entries, err := b.nodeFiles(bins, "v1.37.2")
+	entries, err := b.nodeFiles(bins, versions{kubernetes: "v1.37.2", localPath: "v0.0.30", debian: "trixie"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,8 +260,14 @@ func TestNodeFiles(t *testing.T) {
 	if e := paths["/etc/default/kubelet"]; !strings.Contains(string(e.content), "--config-dir") {
 		t.Errorf("kubelet's environment is %q", e.content)
 	}
-	if e := paths["/kind/manifests/default-cni.yaml"]; !strings.Contains(string(e.content), podnetworkImage("v1.37.2")) {
-		t.Error("the CNI manifest doesn't name the podnetwork image")
+	for manifest, image := range map[string]string{
+		"/kind/manifests/default-cni.yaml":     "image: localhost/labctl/podnetwork:v1.37.2\n",
+		"/kind/manifests/default-storage.yaml": "image: localhost/labctl/local-path-provisioner:v0.0.30\n",
+	} {
+		text := string(paths[manifest].content)
+		if !strings.Contains(text, image) || strings.Contains(text, "_IMAGE") {
+			t.Errorf("%s doesn't name its image %s", manifest, image)
+		}
 	}
 	if e := paths["/usr/local/bin/entrypoint"]; e.mode != 0o755 {
 		t.Errorf("entrypoint has mode %o", e.mode)
