@@ -42,6 +42,10 @@ func Limits(runtime string) []Limit {
 	case WasmEdge:
 		return []Limit{
 			{Feature: "exec", Reason: "the container's process is the WebAssembly engine; there is no second program that exec could start in it"},
+			{Feature: "signals", Reason: "WASI has no signals, and process 1 of a container can't be ended by SIGTERM without a handler: a Pod ends by SIGKILL, after its grace period"},
+			// libwasmedge_exec in crun 1.21's src/libcrun/handlers/wasmedge.c
+			// doesn't ask WasmEdge for the module's exit code.
+			{Feature: "exit-code", Reason: "crun ends with 0 whatever code the module ends with (proc_exit), and with 1 when it traps; a Job sees no other failure"},
 		}
 	default:
 		return nil
