@@ -67,7 +67,7 @@ func (f *verifyFlags) plan(names []string) (verify.Plan, error) {
 		}
 		p.Layers = append(p.Layers, lab.Layer(l))
 	}
-	return p, nil
+	return p, p.Check()
 }
 
 func layerNames() []string {
@@ -110,7 +110,7 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
 				}
 				if cluster, err = labs.Get(cmd.Context(), cf.name); err != nil {
 					if errors.Is(err, provision.ErrNotFound) {
-						err = fmt.Errorf("%w; bring it up with: labctl up --name %s", err, cf.name)
+						err = fmt.Errorf("cluster %s is not up; bring it up with: labctl up --name %s", cf.name, cf.name)
 					}
 					return provisionError(err, c)
 				}
@@ -123,9 +123,11 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
 	return cmd
 }
 
-// needsCluster says whether a lab of the plan needs one.
+// needsCluster says whether a claim of the plan may need one.
 func needsCluster(p verify.Plan) bool {
-	return slices.ContainsFunc(p.Labs, func(l *lab.Lab) bool { return l.Spec.Needs.Nodes == nil || *l.Spec.Needs.Nodes > 0 })
+	return slices.ContainsFunc(p.Labs, func(l *lab.Lab) bool {
+		return (l.Spec.Needs.Nodes == nil || *l.Spec.Needs.Nodes > 0) && slices.ContainsFunc(l.Spec.Claims, func(c lab.Claim) bool { return p.Takes(&c) })
+	})
 }
 
 // runVerify verifies the plan, writes the reports and returns errDiffers
@@ -184,7 +186,7 @@ func (f *verifyFlags) write(g *global, r result.Result) error {
 func needsMicroVM(p verify.Plan) bool {
 	for _, l := range p.Labs {
 		for _, c := range l.Spec.Claims {
-			if slices.ContainsFunc(c.Probes, func(p lab.Probe) bool { return p.Kind == "microvm" }) {
+			if p.Takes(&c) && slices.ContainsFunc(c.Probes, func(p lab.Probe) bool { return p.Kind == "microvm" }) {
 				return true
 			}
 		}

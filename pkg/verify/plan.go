@@ -19,8 +19,8 @@ type Plan struct {
 	Strict bool
 }
 
-// takes says whether the plan takes a claim in.
-func (p Plan) takes(c *lab.Claim) bool {
+// Takes says whether the plan takes a claim in.
+func (p Plan) Takes(c *lab.Claim) bool {
 	if len(p.Layers) > 0 && !slices.Contains(p.Layers, c.Layer) {
 		return false
 	}
@@ -31,9 +31,9 @@ func named(c *lab.Claim, id string) bool {
 	return c.ID == id || strings.HasPrefix(c.ID, id+".")
 }
 
-// check finds the filters that take nothing in: a misspelt id must not look
+// Check finds the filters that take nothing in: a misspelt id must not look
 // like a run in which all went well.
-func (p Plan) check() error {
+func (p Plan) Check() error {
 	var unknown []string
 	for _, id := range p.Claims {
 		if !p.has(func(c *lab.Claim) bool { return named(c, id) }) {
@@ -43,7 +43,7 @@ func (p Plan) check() error {
 	if len(unknown) > 0 {
 		return fmt.Errorf("no claim %s in the labs %s; labctl show LAB lists a lab's claims", strings.Join(unknown, ", "), strings.Join(p.names(), ", "))
 	}
-	if !p.has(p.takes) {
+	if !p.has(p.Takes) {
 		return fmt.Errorf("no claim of the labs %s fits the filters; labctl show LAB lists a lab's claims and layers", strings.Join(p.names(), ", "))
 	}
 	return nil

@@ -83,7 +83,7 @@ func newProbe(kinds []probe.Kind, kind string, with json.RawMessage) (probe.Prob
 // answer. Everything that happens later is in the result, which is complete
 // as far as the run came when ctx ends.
 func Run(ctx context.Context, plan Plan, setup Setup) (result.Result, error) {
-	if err := plan.check(); err != nil {
+	if err := plan.Check(); err != nil {
 		return result.Result{}, err
 	}
 	r := &run{Setup: setup, seen: map[string]outcome{}, spaces: map[string]*space{}}
@@ -99,7 +99,7 @@ func Run(ctx context.Context, plan Plan, setup Setup) (result.Result, error) {
 		claims, p := l.Compile(Schema(setup.Kinds))
 		problems = append(problems, p...)
 		for _, c := range claims {
-			if plan.takes(c.Claim) {
+			if plan.Takes(c.Claim) {
 				compiled[i] = append(compiled[i], c)
 			}
 		}
