@@ -139,6 +139,8 @@ func TestMeasure(t *testing.T) {
 			"pod.ready": 1500 * ms, "pod.run": 200 * ms, "pod.finished": 900 * ms, "pod.deleted": 1200 * ms}},
 		{"node's clock ahead", l, whole, 100 * ms, times{"pod.start": 600 * ms, "pod.runtime_start": 400 * ms, "pod.container_start": 100 * ms,
 			"pod.ready": 1500 * ms, "pod.run": 200 * ms, "pod.finished": 800 * ms, "pod.deleted": 1200 * ms}},
+		{"ended before the start was noted", life{asked: at(0)}, containerTimes{created: at(600 * ms), started: at(701 * ms), finished: at(700 * ms)}, 0,
+			times{"pod.start": 701 * ms, "pod.container_start": 101 * ms, "pod.run": 0, "pod.finished": 700 * ms}},
 		{"never started", life{asked: at(0)}, containerTimes{sandbox: at(300 * ms), created: at(600 * ms), finished: at(700 * ms)}, 0, times{"pod.finished": 700 * ms}},
 		{"nothing on the node", life{asked: at(0), deletion: at(ms), gone: at(3 * ms)}, containerTimes{}, 0, times{"pod.deleted": 2 * ms}},
 	} {

@@ -32,7 +32,7 @@ var spans = []span{
 		"from CreatedAt to StartedAt in containerd's container status", always},
 	{"pod.ready", "from asking for the Pod to Ready in the API",
 		"from sending the create request to the watch event with condition Ready (both labctl's clock; kubelet relists every second)", observedOnly},
-	{"pod.run", "how long the main container ran",
+	{"pod.run", "how long the main container ran; 0 if it ended before containerd noted its start",
 		"from StartedAt to FinishedAt in containerd's container status", notObserved},
 	{"pod.finished", "from asking for the Pod to its main container ended",
 		"from sending the create request (labctl's clock) to FinishedAt in containerd's container status", notObserved},
@@ -89,10 +89,17 @@ func measure(l *life, c containerTimes, skew time.Duration) times {
 	put("pod.runtime_start", c.sandbox, c.started)
 	put("pod.container_start", c.created, c.started)
 	put("pod.ready", l.asked, l.ready)
-	put("pod.run", c.started, c.finished)
+	put("pod.run", c.started, later(c.started, c.finished))
 	put("pod.finished", asked, c.finished)
 	put("pod.deleted", l.deletion, l.gone)
 	return t
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) && !b.IsZero() {
+		return a
+	}
+	return b
 }
 
 // clockSkew is what a remote clock is ahead of the local one, given one
