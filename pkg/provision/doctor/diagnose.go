@@ -185,7 +185,7 @@ func (d *diagnosis) build(o Options) {
 	if d.lacks("apt-get") {
 		finding := Finding{ID: "apt", Level: Warning,
 			What:   "there is no apt, which gets gVisor's shim from Debian's source package",
-			Remedy: "see `labctl up --help` for a gVisor release in its place, or run labctl on Debian or Ubuntu"}
+			Remedy: "give a gVisor release with --gvisor, or run labctl on Debian or Ubuntu"}
 		if fromDebian {
 			finding.Level = Missing
 			finding.What = "no registry answers, so the node image has to be built from Debian packages, and there is no apt to get them"

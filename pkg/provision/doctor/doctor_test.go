@@ -101,7 +101,7 @@ func TestDiagnose(t *testing.T) {
 			f.Programs, f.Registry, f.DebianKeys = programs("go"), true, false
 		}, want: []want{
 			{"engine", Missing, nil, []string{"dnf install podman"}},
-			{"apt", Warning, nil, []string{"gVisor release"}},
+			{"apt", Warning, nil, []string{"--gvisor"}},
 			{"qemu", Warning, nil, []string{"dnf install qemu-system-x86-core"}},
 		}},
 		{name: "Fedora without a registry", facts: func(f *Facts) {
