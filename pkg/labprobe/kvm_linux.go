@@ -112,7 +112,7 @@ func measureKVM(ctx context.Context, k kvmArgs, device string) (evidence.Set, er
 		}
 		r.put(c.output, value, "ioctl", "KVM_CHECK_EXTENSION "+c.name)
 	}
-	run, err := runKVMChild(ctx, k.timeout)
+	run, err := runKVMChild(ctx, k.timeout, &exec.Cmd{Path: "/proc/self/exe", Args: []string{kvmChild}, Env: []string{}})
 	if err != nil {
 		return nil, err
 	}
@@ -181,18 +181,18 @@ func ioctl(fd int, request, arg uintptr) (int64, error) {
 
 // runKVMChild runs the virtual machine in a process of its own and kills that
 // after the timeout.
-func runKVMChild(ctx context.Context, timeout time.Duration) (kvmRun, error) {
+func runKVMChild(ctx context.Context, timeout time.Duration, cmd *exec.Cmd) (kvmRun, error) {
 	stdout, child, err := os.Pipe()
 	if err != nil {
 		return kvmRun{}, err
 	}
 	defer func() { _ = stdout.Close() }() // read to its end, or given up
-	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{kvmChild}, Env: []string{}, Stdout: child}
+	cmd.Stdout = child
 	start := time.Now()
 	err = cmd.Start()
 	_ = child.Close() // the child has its own
 	if err != nil {
-		return kvmRun{}, fmt.Errorf("start %s (labprobe itself): %w", kvmChild, err)
+		return kvmRun{}, fmt.Errorf("start the process of the virtual machine: %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
