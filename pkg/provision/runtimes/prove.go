@@ -115,8 +115,8 @@ type proof struct {
 	runtime, class string
 }
 
-func (p proof) run(ctx context.Context) (seen sighting, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, proofLimit, fmt.Errorf("no proof within %v", proofLimit))
+func (p proof) run(caller context.Context) (seen sighting, err error) {
+	ctx, cancel := context.WithTimeoutCause(caller, proofLimit, fmt.Errorf("no proof within %v", proofLimit))
 	defer cancel()
 	pod, err := p.create(ctx)
 	if err != nil {
@@ -125,9 +125,9 @@ func (p proof) run(ctx context.Context) (seen sighting, err error) {
 	name := pod.Name
 	defer func() {
 		// Also after Ctrl-C, but not for long; the next proof deletes the rest.
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		after, cancel := context.WithTimeout(context.WithoutCancel(caller), 3*time.Second)
 		defer cancel()
-		if err != nil {
+		if err != nil && !errors.Is(caller.Err(), context.Canceled) {
 			err = fmt.Errorf("%w%s", err, diagnose(after, p.client, p.cluster, name))
 		}
 		_ = p.client.CoreV1().Pods(proofNamespace).Delete(after, name, metav1.DeleteOptions{})

@@ -103,7 +103,7 @@ func buildShim(ctx context.Context, sources Sources, dir string, step progress.S
 	}
 	want := gvisorSource + "_" + gvisorVersion + ".orig.tar.gz"
 	if len(tarballs) == 0 || filepath.Base(tarballs[0]) != want {
-		return fmt.Errorf("Debian's source package %s is %q, and this labctl is made for %s; take a newer labctl, or give a gVisor release with --gvisor", gvisorSource, tarballs, want)
+		return fmt.Errorf("the source package %s of Debian is %q, and this labctl is made for %s; take a newer labctl, or give a gVisor release with --gvisor", gvisorSource, tarballs, want)
 	}
 	step.Update(1, 3, "unpack")
 	if err := run(ctx, log, src, "tar", "--extract", "--strip-components=1", "--no-same-owner", "--file", tarballs[0]); err != nil {

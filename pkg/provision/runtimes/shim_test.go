@@ -83,7 +83,7 @@ func TestShimFromRelease(t *testing.T) {
 		return dir
 	}
 	cases := map[string]struct {
-		break_ func(t *testing.T, dir string)
+		damage func(t *testing.T, dir string)
 		want   string
 	}{
 		"whole":           {func(*testing.T, string) {}, ""},
@@ -95,7 +95,7 @@ func TestShimFromRelease(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			dir := good(t)
-			c.break_(t, dir)
+			c.damage(t, dir)
 			got, err := Shim(context.Background(), artifact.Cache{Dir: t.TempDir()}, nil, ShimOptions{GVisorDir: dir}, progress.Discard)
 			if c.want != "" {
 				if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -100,7 +100,7 @@ func (s sighting) String() string {
 	if s.text("kernel.release") == "" {
 		inside = s.text("go.os") + ", no kernel of its own"
 	}
-	return fmt.Sprintf("%s (the node's is %s), process %s on the node, %s", inside, s.node.release, s.comm, s.shim)
+	return fmt.Sprintf("%s (the node's is %s); on the node process %s (%s) below %s", inside, s.node.release, s.comm, s.program, s.shim)
 }
 
 // containerID is the first container's id without its scheme (containerd://).

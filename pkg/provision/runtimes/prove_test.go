@@ -1,0 +1,109 @@
+package runtimes
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
+
+	"github.com/isolation-stack/labctl/pkg/verify/probe"
+)
+
+// nodes is a cluster whose nodes answer every command with a text.
+type nodes map[string]string
+
+func (n nodes) RESTConfig() *rest.Config             { return &rest.Config{} }
+func (n nodes) Nodes() []string                      { return []string{"a", "b"} }
+func (n nodes) Node(name string) probe.Place         { return answer{name, n[name]} }
+func (n nodes) RuntimeClass(r string) (string, bool) { return r, true }
+func (n nodes) ProbeImage(string) string             { return "localhost/labctl/labprobe:x" }
+
+type answer struct{ name, text string }
+
+func (a answer) Name() string     { return "node/" + a.name }
+func (a answer) Labprobe() string { return "" }
+func (a answer) Run(context.Context, io.Reader, ...string) (probe.Exit, error) {
+	if a.text == "" {
+		return probe.Exit{Code: 127, Stderr: []byte("not found")}, nil
+	}
+	return probe.Exit{Stdout: []byte(a.text)}, nil
+}
+
+func TestProveHandlers(t *testing.T) {
+	all := map[string]string{Runc: Runc, GVisor: GVisor, WasmEdge: WasmEdge}
+	good, bare := string(read(t, "dump-2.4.toml")), string(read(t, "kind.toml"))
+	for name, c := range map[string]struct {
+		nodes   nodes
+		classes map[string]string
+		want    string
+	}{
+		"both nodes have them":     {nodes{"a": good, "b": good}, all, ""},
+		"one node lacks them":      {nodes{"a": good, "b": bare}, all, "node b: containerd has no handler gvisor"},
+		"only runc is asked for":   {nodes{"a": good, "b": bare}, map[string]string{Runc: Runc}, ""},
+		"containerd isn't there":   {nodes{"a": "", "b": good}, all, "node a: containerd config dump ended with 127: not found"},
+		"the dump is not readable": {nodes{"a": "x", "b": good}, all, "node a: containerd config dump"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := proveHandlers(context.Background(), c.nodes, c.classes)
+			if c.want == "" && err != nil {
+				t.Error(err)
+			}
+			if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want it to say %q", err, c.want)
+			}
+		})
+	}
+}
+
+// Waiting ends at once where time mends nothing.
+func TestHopeless(t *testing.T) {
+	waiting := func(reason string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}},
+		}}}
+	}
+	refused := func(times int32) corev1.Event {
+		return corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: "e", Namespace: proofNamespace}, Reason: "FailedCreatePodSandBox", Count: times,
+		}
+	}
+	for name, c := range map[string]struct {
+		pod   *corev1.Pod
+		event corev1.Event
+		want  string
+	}{
+		"it is being made":           {waiting("ContainerCreating"), refused(1), ""},
+		"no image":                   {waiting("ErrImageNeverPull"), refused(1), "ErrImageNeverPull"},
+		"the runtime refuses":        {waiting("RunContainerError"), refused(1), "RunContainerError"},
+		"no sandbox, time and again": {waiting("ContainerCreating"), refused(4), "its sandbox is not made, after 4 tries"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := proof{client: fake.NewClientset(&c.event), runtime: GVisor}
+			err := p.hopeless(context.Background(), c.pod)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// An interrupted proof ends with the reason and takes its Pod with it.
+func TestProofInterrupted(t *testing.T) {
+	client := fake.NewClientset()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("interrupted"))
+	_, err := proof{client: client, cluster: nodes{}, runtime: Runc, class: Runc}.run(ctx)
+	if err == nil || err.Error() != "interrupted" {
+		t.Errorf("got %v", err)
+	}
+	pods, err := client.CoreV1().Pods(proofNamespace).List(context.Background(), metav1.ListOptions{})
+	if err != nil || len(pods.Items) != 0 {
+		t.Errorf("Pods left: %v %v", pods.Items, err)
+	}
+}
