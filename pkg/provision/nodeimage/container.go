@@ -32,6 +32,14 @@ type container struct {
 
 func locksDir(cache string) string { return filepath.Join(cache, "builds") }
 
+// lockBuilds keeps builds with one cache folder apart.
+func lockBuilds(ctx context.Context, cache string) (unlock func(), err error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, err
+	}
+	return filelock.Lock(ctx, filepath.Join(cache, "node-image.lock"))
+}
+
 // start starts a container that waits. What is written to /run, /tmp and
 // apt's caches never gets into the image. It uses the host's network: archives
 // and proxies may listen on the host's loopback.

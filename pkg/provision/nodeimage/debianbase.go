@@ -114,8 +114,9 @@ func (b *builder) assembleBase(ctx context.Context, ref, root string, r roots, b
 		return err
 	}
 	step.Update(1, steps, "load")
-	// The raw image has a name only while the build runs.
-	raw := strings.Replace(ref, "node-base:", "node-raw:", 1)
+	// The raw image has a name only while the build runs: one that a killed
+	// build left is overwritten, and goes at the end.
+	const raw = "localhost/labctl/node-raw:build"
 	if err := b.loadRaw(ctx, raw, root, bins, v); err != nil {
 		return err
 	}

@@ -102,20 +102,17 @@ func (b *builder) ensure(ctx context.Context) (Image, error) {
 	default:
 		return Image{}, fmt.Errorf("unknown source of the node image %q; known: %s, %s, %s", b.opts.Source, Auto, Registry, Debian)
 	}
-	// What is there already needs neither network nor a choice.
-	for _, s := range candidates {
-		ref, _, err := b.node(s)
-		if err != nil {
-			return Image{}, err
-		}
-		if ok, err := b.has(ctx, ref); err != nil {
-			return Image{}, err
-		} else if ok {
-			return Image{Reference: ref, Source: s}, nil
-		}
+	if img, err := b.find(ctx, candidates); err != nil || img.Reference != "" {
+		return img, err
 	}
-	if err := removeStale(ctx, b.engine, b.cache.Dir); err != nil {
+	// One build at a time: a second one waits, and finds the image.
+	unlock, err := lockBuilds(ctx, b.cache.Dir)
+	if err != nil {
 		return Image{}, err
+	}
+	defer unlock()
+	if img, err := b.find(ctx, candidates); err != nil || img.Reference != "" {
+		return img, err
 	}
 	var failed []error
 	for _, s := range candidates {
@@ -135,6 +132,26 @@ func (b *builder) ensure(ctx context.Context) (Image, error) {
 		}
 	}
 	return Image{}, errors.Join(failed...)
+}
+
+// find looks for an image that is there already: it needs neither network nor
+// a choice. What a killed build left is removed on the way.
+func (b *builder) find(ctx context.Context, candidates []Source) (Image, error) {
+	if err := removeStale(ctx, b.engine, b.cache.Dir); err != nil {
+		return Image{}, err
+	}
+	for _, s := range candidates {
+		ref, _, err := b.node(s)
+		if err != nil {
+			return Image{}, err
+		}
+		if ok, err := b.has(ctx, ref); err != nil {
+			return Image{}, err
+		} else if ok {
+			return Image{Reference: ref, Source: s}, nil
+		}
+	}
+	return Image{}, nil
 }
 
 func newBuilder(e *engine.Engine, o Options, log progress.Log) (*builder, error) {

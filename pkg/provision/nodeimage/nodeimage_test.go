@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -164,6 +165,31 @@ func TestInterrupted(t *testing.T) {
 				t.Errorf("last commit %q, want %s", last, img.Reference)
 			}
 		})
+	}
+}
+
+// TestTwoAtOnce: two runs that want the same image build it once.
+func TestTwoAtOnce(t *testing.T) {
+	f := newFake(t, map[string]string{
+		"images": `case "$*" in *node-base:*) echo sha256:abc;; *) if [ -e "$0.made" ]; then echo sha256:abc; fi;; esac`,
+		"exec":   containers,
+		"commit": `sleep 0.2; touch "$0.made"`,
+	})
+	cache, gvisor := t.TempDir(), release(t)
+	var wg sync.WaitGroup
+	for range 3 {
+		b := testBuilder(t, f, Options{Source: Debian, GVisorDir: gvisor})
+		b.cache.Dir = cache
+		b.apt = func(context.Context) (*debian.Apt, error) { return nil, errors.New("the machine has no apt") }
+		wg.Go(func() {
+			if _, err := b.ensure(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(f.calls(t, "commit")); n != 1 {
+		t.Errorf("built %d times, want once", n)
 	}
 }
 

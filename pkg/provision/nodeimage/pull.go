@@ -13,6 +13,7 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/isolation-stack/labctl/pkg/process"
+	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
 )
 
@@ -53,7 +54,7 @@ func (b *builder) pull(ctx context.Context, quick bool) (ref string, err error) 
 	defer func() { step.End(err) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w := &pullWatch{found: make(chan struct{})}
+	w := &pullWatch{step: step, found: make(chan struct{})}
 	if quick {
 		go func() {
 			select {
@@ -89,8 +90,9 @@ func loopback(ref string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
-// pullWatch notices that the registry has answered.
+// pullWatch shows what the engine says, and notices that the registry answers.
 type pullWatch struct {
+	step  progress.Step
 	once  sync.Once
 	found chan struct{}
 }
@@ -99,5 +101,7 @@ func (w *pullWatch) Write(p []byte) (int, error) {
 	if answered.Match(p) {
 		w.once.Do(func() { close(w.found) })
 	}
+	lines := strings.Split(strings.TrimSpace(string(p)), "\n")
+	w.step.Update(0, 0, lines[len(lines)-1])
 	return len(p), nil
 }
