@@ -149,7 +149,7 @@ func TestProvision(t *testing.T) {
 		if code := b.signal(t, os.Interrupt, 5*time.Second); code != 130 {
 			t.Errorf("exit code %d, want 130\n%s", code, b.stderr.String())
 		}
-		if !strings.Contains(b.stderr.String(), "labctl up") {
+		if !strings.Contains(b.stderr.String(), "Run the same command again") {
 			t.Errorf("no word on how to go on:\n%s", b.stderr.String())
 		}
 	})
