@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"github.com/isolation-stack/labctl/pkg/verify/host"
 	"github.com/isolation-stack/labctl/pkg/verify/kubelet"
+	"github.com/isolation-stack/labctl/pkg/verify/microvm"
 	"github.com/isolation-stack/labctl/pkg/verify/node"
 	"github.com/isolation-stack/labctl/pkg/verify/pod"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
@@ -10,5 +12,5 @@ import (
 
 // kinds are the probe families that labs can use.
 func kinds() []probe.Kind {
-	return []probe.Kind{kubelet.Kind, node.Kind, pod.Kind, pod.PairKind, telemetry.Kind}
+	return []probe.Kind{host.Kind(), kubelet.Kind, microvm.Kind(), node.Kind, pod.Kind, pod.PairKind, telemetry.Kind}
 }

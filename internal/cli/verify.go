@@ -114,6 +114,9 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
 					}
 					return provisionError(err, c)
 				}
+				if err := labs.Load(cmd.Context(), cluster); err != nil {
+					return provisionError(err, c)
+				}
 			}
 			return runVerify(cmd.Context(), g, c, plan, cluster, vf)
 		},

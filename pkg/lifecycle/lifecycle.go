@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
@@ -96,15 +97,7 @@ func (l *Labs) ready(ctx context.Context, cluster provision.Cluster, classes map
 	}
 	step := log.Start("Loading labprobe, making the runtime classes")
 	g, gctx := errgroup.WithContext(ctx)
-	for _, image := range l.images {
-		g.Go(func() error {
-			return cluster.LoadImages(gctx, func() (io.ReadCloser, error) {
-				var b bytes.Buffer
-				_, err := image.WriteTo(&b)
-				return io.NopCloser(&b), err
-			})
-		})
-	}
+	g.Go(func() error { return l.Load(gctx, cluster) })
 	g.Go(func() error { return runtimes.Apply(gctx, client, classes) })
 	err = g.Wait()
 	step.End(err)
@@ -112,4 +105,36 @@ func (l *Labs) ready(ctx context.Context, cluster provision.Cluster, classes map
 		return err
 	}
 	return runtimes.Prove(ctx, cluster, classes, log)
+}
+
+// Load sees that every node has labprobe's images: those of this labctl,
+// which may be another than the one that brought the cluster up.
+func (l *Labs) Load(ctx context.Context, cluster provision.Cluster) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, image := range l.images {
+		g.Go(func() error {
+			if there, err := onEveryNode(ctx, cluster, image.Ref); err != nil || there {
+				return err
+			}
+			return cluster.LoadImages(ctx, func() (io.ReadCloser, error) {
+				var b bytes.Buffer
+				_, err := image.WriteTo(&b)
+				return io.NopCloser(&b), err
+			})
+		})
+	}
+	return g.Wait()
+}
+
+func onEveryNode(ctx context.Context, cluster provision.Cluster, ref string) (bool, error) {
+	for _, name := range cluster.Nodes() {
+		r, err := cluster.Node(name).Run(ctx, nil, "ctr", "-n", "k8s.io", "images", "ls", "-q", "name=="+ref)
+		if err != nil {
+			return false, fmt.Errorf("images of node %s: %w", name, err)
+		}
+		if strings.TrimSpace(string(r.Stdout)) == "" {
+			return false, nil
+		}
+	}
+	return true, nil
 }
