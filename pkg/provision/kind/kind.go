@@ -232,11 +232,7 @@ func (p *Provider) Down(ctx context.Context, name string, log progress.Log) erro
 			return err
 		}
 	}
-	if err := p.forget(name); err != nil {
-		return err
-	}
-	l.gone = true
-	return nil
+	return p.forget(name)
 }
 
 func validate(spec provision.ClusterSpec) error {
@@ -281,8 +277,6 @@ type lock struct {
 	unlock func()
 	// until holds the lock after Up returned: kind may still be at work.
 	until <-chan struct{}
-	// gone says that nothing of the cluster is left, so the lock file goes too.
-	gone bool
 }
 
 func (p *Provider) lock(name string) (*lock, error) {
@@ -300,19 +294,20 @@ func (p *Provider) lock(name string) (*lock, error) {
 }
 
 func (l *lock) release() {
+	free := func() {
+		_ = os.Remove(l.path) // an empty file that stays is no harm
+		l.unlock()
+	}
 	select {
 	case <-l.until:
 	default:
 		if l.until != nil {
 			go func() {
 				<-l.until
-				l.unlock()
+				free()
 			}()
 			return
 		}
 	}
-	if l.gone {
-		_ = os.Remove(l.path) // an empty file that stays is no harm
-	}
-	l.unlock()
+	free()
 }
