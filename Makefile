@@ -5,6 +5,7 @@ PAYLOAD := internal/payload/files
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
 # The end-to-end tests build a node image from nothing where there is none.
 E2E_TIMEOUT := 75m
+E2E_PACKAGES := ./e2e ./pkg/provision/nodeimage ./pkg/provision/microvm
 
 .PHONY: lab test build payload doctor unit e2e lint bench
 
@@ -28,7 +29,7 @@ unit: payload
 	go test ./...
 
 e2e: build
-	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) ./e2e/...
+	go test -tags e2e -count=1 -p 1 -timeout $(E2E_TIMEOUT) $(E2E_PACKAGES)
 
 lint:
 	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint

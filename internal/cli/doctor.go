@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isolation-stack/labctl/pkg/provision/doctor"
+	"github.com/isolation-stack/labctl/pkg/provision/nodeimage"
 )
 
 func newDoctorCommand(g *global) *cobra.Command {
 	var (
-		f       clusterFlags
+		f       upFlags
 		o       outputFlags
 		fix     bool
 		formats = []string{"table", "json", "yaml"}
@@ -55,8 +56,8 @@ Ubuntu (as root, or through sudo without a password).`,
 
 // diagnose checks the machine and, with fix, mends it and checks again:
 // what is reported is what is so now.
-func diagnose(ctx context.Context, c *console, f clusterFlags, fix bool) ([]doctor.Finding, error) {
-	o := doctor.Options{Engine: f.options().Engine}
+func diagnose(ctx context.Context, c *console, f upFlags, fix bool) ([]doctor.Finding, error) {
+	o := doctorOptions(f)
 	findings, err := doctor.Check(ctx, o, c)
 	if err != nil || !fix || !fixable(findings) {
 		return findings, err
@@ -65,6 +66,15 @@ func diagnose(ctx context.Context, c *console, f clusterFlags, fix bool) ([]doct
 		return nil, withCode(exitPrerequisites, err)
 	}
 	return doctor.Check(ctx, o, c)
+}
+
+// doctorOptions are what the flags of up ask of the machine.
+func doctorOptions(f upFlags) doctor.Options {
+	o := doctor.Options{Engine: f.options().Engine, Source: f.source, BaseImage: f.image.BaseImage, APIServerPort: f.apiServerPort}
+	if nodeimage.Source(f.source) == nodeimage.Auto {
+		o.Source = ""
+	}
+	return o
 }
 
 func fixable(findings []doctor.Finding) bool {
@@ -84,6 +94,9 @@ func writeFindings(g *global, format string, findings []doctor.Finding) error {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, f := range findings {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.ID, f.What)
+		if f.Remedy != "" {
+			fmt.Fprintf(w, "\t\t→ %s\n", f.Remedy)
+		}
 	}
 	if len(findings) == 0 {
 		fmt.Fprintln(w, "nothing is missing")
@@ -97,11 +110,11 @@ func writeFindings(g *global, format string, findings []doctor.Finding) error {
 
 // prerequisites adds to an error of provisioning what this machine lacks, so
 // that a person sees every cause at once and not only the first symptom.
-func prerequisites(ctx context.Context, c *console, f clusterFlags, err error) error {
+func prerequisites(ctx context.Context, c *console, f upFlags, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	findings, checkErr := doctor.Check(ctx, doctor.Options{Engine: f.options().Engine}, c)
+	findings, checkErr := doctor.Check(ctx, doctorOptions(f), c)
 	if checkErr != nil {
 		return err // the first error says more than a doctor that failed too
 	}

@@ -50,7 +50,7 @@ func runUp(ctx context.Context, c *console, f upFlags) (provision.Cluster, error
 	start := time.Now()
 	cluster, err := labs.Up(ctx, spec, c)
 	if err != nil {
-		return nil, provisionError(prerequisites(ctx, c, f.clusterFlags, err), c)
+		return nil, provisionError(prerequisites(ctx, c, f, err), c)
 	}
 	var classes []string
 	for _, r := range runtimes.Names {
