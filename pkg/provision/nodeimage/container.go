@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -21,13 +22,15 @@ import (
 // would hand it on to the image and to every node made from it.
 const prefix = "labctl-build-"
 
-// container is a build container. It is removed when the build ends; where
-// the build is killed, the next one knows it by its lock, which nobody holds.
+// container is a build container, and the image of the same name that it was
+// started from, if that was made for it alone. Both are removed when the build
+// ends; where it is killed, the next one knows them by a lock file that nobody
+// holds.
 type container struct {
 	engine *engine.Engine
 	name   string
-	unlock func()
 	lock   string
+	unlock func()
 }
 
 func locksDir(cache string) string { return filepath.Join(cache, "builds") }
@@ -40,10 +43,8 @@ func lockBuilds(ctx context.Context, cache string) (unlock func(), err error) {
 	return filelock.Lock(ctx, filepath.Join(cache, "node-image.lock"))
 }
 
-// start starts a container that waits. What is written to /run, /tmp and
-// apt's caches never gets into the image. It uses the host's network: archives
-// and proxies may listen on the host's loopback.
-func start(ctx context.Context, e *engine.Engine, cache, image string, args ...string) (*container, error) {
+// reserve makes the name and the lock; the caller must remove the container.
+func reserve(e *engine.Engine, cache string) (*container, error) {
 	if err := os.MkdirAll(locksDir(cache), 0o755); err != nil {
 		return nil, err
 	}
@@ -52,33 +53,44 @@ func start(ctx context.Context, e *engine.Engine, cache, image string, args ...s
 	c := &container{engine: e, name: prefix + hex.EncodeToString(id)}
 	c.lock = filepath.Join(locksDir(cache), c.name+".lock")
 	var err error
-	if c.unlock, err = filelock.TryLock(c.lock); err != nil {
-		return nil, err
-	}
+	c.unlock, err = filelock.TryLock(c.lock)
+	return c, err
+}
+
+// raw is the name of an image that is made for this container alone.
+func (c *container) raw() string { return "localhost/labctl/node-raw:" + c.name }
+
+// start starts the container, which waits. What is written to /run, /tmp and
+// apt's caches never gets into the image. It uses the host's network: archives
+// and proxies may listen on the host's loopback.
+func (c *container) start(ctx context.Context, image string) error {
 	argv := []string{"run", "--detach", "--name", c.name, "--network", "host",
 		"--security-opt", "seccomp=unconfined", "--stop-signal", "SIGKILL", "--entrypoint", "sleep"}
 	for _, dir := range []string{"/run", "/tmp", "/var/cache/apt", "/var/lib/apt/lists"} {
 		argv = append(argv, "--tmpfs", dir)
 	}
-	argv = append(append(argv, args...), image, "infinity")
-	if _, err := e.Run(ctx, argv...); err != nil {
-		return nil, errors.Join(fmt.Errorf("build container: %w", err), c.remove())
+	if _, err := c.engine.Run(ctx, append(argv, image, "infinity")...); err != nil {
+		return fmt.Errorf("build container: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
 // cleanup is how long removing a container may take after the build's context
 // has ended.
 const cleanup = 30 * time.Second
 
-// remove removes the container, if it is there.
+// missing is what engines say of a container or an image that isn't there.
+var missing = regexp.MustCompile(`(?i)no such (container|image)|image not known|no container with name`)
+
+// remove removes what is there of the container and its image.
 func (c *container) remove() error {
+	defer c.unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup)
 	defer cancel()
-	_, err := c.engine.Run(ctx, "rm", "--force", "--volumes", c.name)
-	c.unlock()
-	if err != nil && !strings.Contains(strings.ToLower(err.Error()), "no such container") {
-		return fmt.Errorf("remove the build container: %w", err)
+	for _, argv := range [][]string{{"rm", "--force", "--volumes", c.name}, {"rmi", c.raw()}} {
+		if _, err := c.engine.Run(ctx, argv...); err != nil && !missing.MatchString(err.Error()) {
+			return fmt.Errorf("remove the build container: %w", err)
+		}
 	}
 	return os.Remove(c.lock)
 }
@@ -119,17 +131,13 @@ func (c *container) commit(ctx context.Context, ref string, changes ...string) e
 	return err
 }
 
-// removeStale removes the build containers whose process is gone.
-func removeStale(ctx context.Context, e *engine.Engine, cache string) error {
-	r, err := e.Run(ctx, "ps", "--all", "--filter", "name=^"+prefix, "--format", "{{.Names}}")
+// removeStale removes what is left of builds whose process is gone.
+func removeStale(e *engine.Engine, cache string) error {
+	locks, err := filepath.Glob(filepath.Join(locksDir(cache), prefix+"*.lock"))
 	if err != nil {
 		return err
 	}
-	for _, name := range strings.Fields(string(r.Stdout)) {
-		lock := filepath.Join(locksDir(cache), name+".lock")
-		if _, err := os.Stat(lock); err != nil {
-			continue // made with another cache folder, maybe by another user
-		}
+	for _, lock := range locks {
 		unlock, err := filelock.TryLock(lock)
 		if errors.Is(err, filelock.ErrHeld) {
 			continue
@@ -137,8 +145,8 @@ func removeStale(ctx context.Context, e *engine.Engine, cache string) error {
 		if err != nil {
 			return err
 		}
-		c := &container{engine: e, name: name, lock: lock, unlock: unlock}
-		if err := c.remove(); err != nil {
+		name := strings.TrimSuffix(filepath.Base(lock), ".lock")
+		if err := (&container{engine: e, name: name, lock: lock, unlock: unlock}).remove(); err != nil {
 			return err
 		}
 	}

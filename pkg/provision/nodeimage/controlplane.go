@@ -118,7 +118,7 @@ func (b *builder) controlPlane(ctx context.Context, bins map[string]string, v ve
 		if err != nil {
 			return nil, err
 		}
-		if out[tag], err = assemble(runtime.GOARCH, config, layers...); err != nil {
+		if out[tag], err = assemble(runtime.GOARCH, "labctl", config, layers...); err != nil {
 			return nil, err
 		}
 	}

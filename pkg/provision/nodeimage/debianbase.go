@@ -114,26 +114,18 @@ func (b *builder) assembleBase(ctx context.Context, ref, root string, r roots, b
 		return err
 	}
 	step.Update(1, steps, "load")
-	// The raw image has a name only while the build runs: one that a killed
-	// build left is overwritten, and goes at the end.
-	const raw = "localhost/labctl/node-raw:build"
-	if err := b.loadRaw(ctx, raw, root, bins, v); err != nil {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
-		defer cancel()
-		// Its layers belong to the base now; only the name goes.
-		if _, rmErr := b.engine.Run(ctx, "rmi", raw); rmErr != nil && err == nil {
-			err = rmErr
-		}
-	}()
-	step.Update(2, steps, "set up")
-	c, err := start(ctx, b.engine, b.cache.Dir, raw)
+	c, err := reserve(b.engine, b.cache.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.remove()) }()
+	if err := b.loadRaw(ctx, c, root, bins, v); err != nil {
+		return err
+	}
+	step.Update(2, steps, "set up")
+	if err := c.start(ctx, c.raw()); err != nil {
+		return err
+	}
 	if _, err := c.run(ctx, setupScript, nil); err != nil {
 		return err
 	}
@@ -147,8 +139,9 @@ func (b *builder) assembleBase(ctx context.Context, ref, root string, r roots, b
 	return c.commit(ctx, ref)
 }
 
-// loadRaw loads the root and the files into the engine.
-func (b *builder) loadRaw(ctx context.Context, ref, root string, bins map[string]string, v versions) error {
+// loadRaw loads the root and the files into the engine as the container's own
+// image.
+func (b *builder) loadRaw(ctx context.Context, c *container, root string, bins map[string]string, v versions) error {
 	files, err := b.nodeFiles(bins, v)
 	if err != nil {
 		return err
@@ -161,11 +154,12 @@ func (b *builder) loadRaw(ctx context.Context, ref, root string, bins map[string
 	if err != nil {
 		return err
 	}
-	img, err := assemble(runtime.GOARCH, v1.Config{Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}, rootLayer, filesLayer)
+	// The author makes it another image than that of a build beside this one.
+	img, err := assemble(runtime.GOARCH, c.name, v1.Config{Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}, rootLayer, filesLayer)
 	if err != nil {
 		return err
 	}
-	tag, err := name.NewTag(ref)
+	tag, err := name.NewTag(c.raw())
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func binary(dir, from string) entry {
 }
 
 // assemble makes an image for this machine's architecture.
-func assemble(arch string, config v1.Config, layers ...v1.Layer) (v1.Image, error) {
+func assemble(arch, author string, config v1.Config, layers ...v1.Layer) (v1.Image, error) {
 	img, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func assemble(arch string, config v1.Config, layers ...v1.Layer) (v1.Image, erro
 		return nil, err
 	}
 	file = file.DeepCopy()
-	file.OS, file.Architecture, file.Config = "linux", arch, config
+	file.OS, file.Architecture, file.Author, file.Config = "linux", arch, author, config
 	return mutate.ConfigFile(img, file)
 }
 

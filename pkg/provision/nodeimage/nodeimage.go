@@ -137,7 +137,7 @@ func (b *builder) ensure(ctx context.Context) (Image, error) {
 // find looks for an image that is there already: it needs neither network nor
 // a choice. What a killed build left is removed on the way.
 func (b *builder) find(ctx context.Context, candidates []Source) (Image, error) {
-	if err := removeStale(ctx, b.engine, b.cache.Dir); err != nil {
+	if err := removeStale(b.engine, b.cache.Dir); err != nil {
 		return Image{}, err
 	}
 	for _, s := range candidates {

@@ -305,24 +305,52 @@ func TestLoopback(t *testing.T) {
 }
 
 func TestRemoveStale(t *testing.T) {
-	f := newFake(t, map[string]string{"ps": "echo " + prefix + "gone; echo " + prefix + "alive; echo " + prefix + "foreign"})
-	cache := t.TempDir()
-	if err := os.MkdirAll(locksDir(cache), 0o755); err != nil {
-		t.Fatal(err)
+	const gone, alive = prefix + "gone", prefix + "alive"
+	tests := []struct {
+		name    string
+		rules   map[string]string
+		wantErr string
+		left    []string // lock files
+	}{
+		{"both there", nil, "", []string{alive}},
+		{"podman, nothing there", map[string]string{
+			"rm":  `echo "Error: no container with name or ID \"$3\" found: no such container" >&2; exit 1`,
+			"rmi": `echo "Error: $1: image not known" >&2; exit 1`}, "", []string{alive}},
+		{"docker, nothing there", map[string]string{
+			"rm":  `echo "Error response from daemon: No such container: $3" >&2; exit 1`,
+			"rmi": `echo "Error response from daemon: No such image: $1" >&2; exit 1`}, "", []string{alive}},
+		{"engine fails", map[string]string{"rm": `echo "Error: storage is locked" >&2; exit 125`}, "storage is locked", []string{alive, gone}},
 	}
-	if err := os.WriteFile(filepath.Join(locksDir(cache), prefix+"gone.lock"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	unlock, err := filelock.TryLock(filepath.Join(locksDir(cache), prefix+"alive.lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unlock()
-	if err := removeStale(context.Background(), f.engine, cache); err != nil {
-		t.Fatal(err)
-	}
-	got := f.calls(t, "rm --force")
-	if want := []string{"rm --force --volumes " + prefix + "gone"}; !slices.Equal(got, want) {
-		t.Errorf("calls %q, want %q", got, want)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFake(t, tt.rules)
+			cache := t.TempDir()
+			if err := os.MkdirAll(locksDir(cache), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(locksDir(cache), gone+".lock"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			unlock, err := filelock.TryLock(filepath.Join(locksDir(cache), alive+".lock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unlock()
+			err = removeStale(f.engine, cache)
+			if (err != nil) != (tt.wantErr != "") || (err != nil && !strings.Contains(err.Error(), tt.wantErr)) {
+				t.Errorf("error %v, want %q", err, tt.wantErr)
+			}
+			if calls := f.calls(t, "rm"); len(calls) == 0 || strings.Contains(strings.Join(calls, " "), alive) {
+				t.Errorf("calls %q, want those for %s alone", calls, gone)
+			}
+			var left []string
+			locks, _ := filepath.Glob(locksDir(cache) + "/*.lock")
+			for _, l := range locks {
+				left = append(left, strings.TrimSuffix(filepath.Base(l), ".lock"))
+			}
+			if !slices.Equal(left, tt.left) {
+				t.Errorf("locks left: %q, want %q", left, tt.left)
+			}
+		})
 	}
 }

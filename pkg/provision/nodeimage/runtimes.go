@@ -66,11 +66,14 @@ func (b *builder) addRuntimes(ctx context.Context, base, ref, id string) (err er
 	defer func() { step.End(err) }()
 	const steps = 3
 	step.Update(0, steps, "packages")
-	c, err := start(ctx, b.engine, b.cache.Dir, base)
+	c, err := reserve(b.engine, b.cache.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.remove()) }()
+	if err := c.start(ctx, base); err != nil {
+		return err
+	}
 	if err := b.aptSources(ctx, c); err != nil {
 		return err
 	}
