@@ -107,9 +107,9 @@ func TestCommand(t *testing.T) {
 }
 
 func TestCommandLimits(t *testing.T) {
-	_, err := try(t, context.Background(), `{"command":["sleep","30"],"timeout":"1s"}`)
+	_, err := try(context.Background(), t, `{"command":["sleep","30"],"timeout":"1s"}`)
 	wantError(t, "took longer than 1s", err)
-	_, err = try(t, context.Background(), `{"command":["head","-c","300000","/dev/zero"]}`)
+	_, err = try(context.Background(), t, `{"command":["head","-c","300000","/dev/zero"]}`)
 	wantError(t, "stdout of head", err)
 }
 
@@ -143,7 +143,7 @@ func TestScript(t *testing.T) {
 		{name: "untestable", script: `untestable "no such thing here"`, typ: "int", err: "untestable here: no such thing here"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			set, err := try(t, context.Background(), `{"script":`+quote(c.script)+`,`+strings.Replace(outputs, "TYPE", c.typ, 1)+`}`)
+			set, err := try(context.Background(), t, `{"script":`+quote(c.script)+`,`+strings.Replace(outputs, "TYPE", c.typ, 1)+`}`)
 			if c.err != "" {
 				wantError(t, c.err, err)
 				return
@@ -188,7 +188,7 @@ func TestScriptLeavesNothing(t *testing.T) {
 					}
 				}()
 			}
-			set, err := try(t, ctx, `{"timeout":"2s","outputs":[{"name":"v","type":"string"}],"script":`+quote(c.script)+`}`)
+			set, err := try(ctx, t, `{"timeout":"2s","outputs":[{"name":"v","type":"string"}],"script":`+quote(c.script)+`}`)
 			switch {
 			case c.name == "is interrupted":
 				if !errors.Is(err, context.Canceled) {
@@ -239,14 +239,14 @@ func TestPick(t *testing.T) {
 
 func run(t *testing.T, params string) evidence.Set {
 	t.Helper()
-	set, err := try(t, context.Background(), params)
+	set, err := try(context.Background(), t, params)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return set
 }
 
-func try(t *testing.T, ctx context.Context, params string) (evidence.Set, error) {
+func try(ctx context.Context, t *testing.T, params string) (evidence.Set, error) {
 	t.Helper()
 	p, err := New([]byte(params))
 	if err != nil {

@@ -36,7 +36,7 @@ func (l looked) Run(context.Context, io.Reader, ...string) (probe.Exit, error) {
 }
 
 // play runs a probe while each Pod that it makes goes through the snapshots.
-func play(t *testing.T, ctx context.Context, params string, snapshots ...*corev1.Pod) (evidence.Set, *fake.Clientset, error) {
+func play(ctx context.Context, t *testing.T, params string, snapshots ...*corev1.Pod) (evidence.Set, *fake.Clientset, error) {
 	t.Helper()
 	kube := fake.NewClientset()
 	made := 0
@@ -153,7 +153,7 @@ func TestRun(t *testing.T) {
 			snapshots: []*corev1.Pod{snapshot(corev1.PodPending, waiting("CreateContainerError", "not allowed"))}, err: "the Pod didn't start\n  Pod lab/labprobe-runc-1: phase Pending, CreateContainerError: not allowed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			set, kube, err := play(t, context.Background(), c.params, c.snapshots...)
+			set, kube, err := play(context.Background(), t, c.params, c.snapshots...)
 			wantError(t, c.err, err)
 			wantValues(t, set, c.want)
 			if n := left(t, kube); n > 0 {
@@ -167,7 +167,7 @@ func TestRun(t *testing.T) {
 func TestRunInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(100*time.Millisecond, cancel)
-	_, kube, err := play(t, ctx, `{"runtime":"runc","labprobe":["hello"]}`, creating)
+	_, kube, err := play(ctx, t, `{"runtime":"runc","labprobe":["hello"]}`, creating)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

@@ -17,7 +17,7 @@ func TestDecode(t *testing.T) {
 	for _, c := range []struct{ name, in, err string }{
 		{"empty", ``, ""},
 		{"whole", `{"name":"a","count":2,"inner":{"limit":"1"}}`, ""},
-		{"unknown field", `{"nmae":"a"}`, `unknown field "nmae"`},
+		{"unknown field", `{"title":"a"}`, `unknown field "title"`},
 		{"unknown field within", `{"inner":{"limits":"1"}}`, `unknown field "inner.limits"`},
 		{"another case", `{"Name":"a"}`, `unknown field "Name"`},
 		{"twice", `{"name":"a","name":"b"}`, `duplicate field "name"`},
