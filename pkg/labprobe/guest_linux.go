@@ -53,6 +53,9 @@ func guestInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(order.Args) == 0 || order.Args[0] == "init" {
+		return fmt.Errorf("the kernel command line orders %q; want a command that measures", order.Args)
+	}
 	for _, m := range []struct{ kind, dir string }{{"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}} {
 		if err := mountGuest(m.kind, m.dir); err != nil {
 			return err

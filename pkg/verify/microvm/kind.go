@@ -140,7 +140,7 @@ var vmOutputs = []evidence.Output{
 	{Name: "vm.cpus", Type: evidence.Int, Unit: "count", Doc: "virtual processors"},
 	{Name: "vm.boot_time", Type: evidence.Duration, Doc: "from starting QEMU to the first line of the guest's user space, the host's clock"},
 	{Name: "vm.kernel_time", Type: evidence.Duration, Doc: "from the kernel's start to its first process, the guest's clock"},
-	{Name: "vm.rss", Type: evidence.Quantity, Unit: "bytes", Doc: "QEMU's resident memory when the guest had reported"},
+	{Name: "vm.rss", Type: evidence.Quantity, Unit: "bytes", Doc: "QEMU's resident memory when the guest had booted; absent if QEMU ended before it could be read"},
 	{Name: "vm.modules", Type: evidence.List, Doc: "kernel modules that the guest's first process loaded, in their order"},
 }
 
@@ -216,7 +216,9 @@ func (p *vmProbe) evidence(b booted) evidence.Set {
 	put("vm.cpus", int64(p.cpus), "command", "qemu-system-x86_64 -smp")
 	put("vm.boot_time", b.bootTime, "clock", "host, monotonic")
 	put("vm.kernel_time", b.ready.Uptime, "clock", "guest, CLOCK_MONOTONIC at the start of the first process")
-	put("vm.rss", resource.NewQuantity(b.rss, resource.BinarySI).String(), "file", "/proc/PID/status VmRSS of QEMU")
+	if b.rss > 0 {
+		put("vm.rss", resource.NewQuantity(b.rss, resource.BinarySI).String(), "file", "/proc/PID/status VmRSS of QEMU")
+	}
 	put("vm.modules", b.ready.Modules, "syscall", "finit_module(2)")
 	return set
 }

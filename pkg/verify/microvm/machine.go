@@ -38,7 +38,6 @@ func (s spec) kernelCommandLine(tscKHz int64) (string, error) {
 	}
 	words := []string{
 		"console=ttyS0", "quiet",
-		"rdinit=/init",
 		"panic=-1", "reboot=t", // both end the machine: QEMU runs with -no-reboot
 		"nokaslr", // with little memory, a random place is often one too small
 	}
@@ -48,7 +47,9 @@ func (s spec) kernelCommandLine(tscKHz int64) (string, error) {
 	if tscKHz > 0 {
 		words = append(words, fmt.Sprintf("tsc_early_khz=%d", tscKHz), "tsc=reliable")
 	}
-	words = append(words, order, "--", "init")
+	// rdinit comes last: words before it that the kernel doesn't know are
+	// forgotten, words after it become arguments of the first process.
+	words = append(words, order, "rdinit=/init", "--", "init")
 	return strings.Join(words, " "), nil
 }
 

@@ -3,7 +3,6 @@ package microvm
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +19,7 @@ type console struct {
 	ready    labprobe.GuestReady
 	bootTime time.Duration
 	report   labprobe.Report
-	rss      int64 // of QEMU, bytes
+	rss      int64 // of QEMU, bytes; 0 if it had ended before it could be read
 }
 
 // bootError is a machine that didn't report.
@@ -42,7 +41,7 @@ func (e *bootError) Error() string {
 const reportPrefix = `{"labprobe":`
 
 // haltTime is how long a machine may take to end after its report.
-const haltTime = 5 * time.Second
+const haltTime = 2 * time.Second
 
 // run starts QEMU and follows its console until the guest has reported. No
 // process is left, whatever happens: QEMU is killed when the context ends,
@@ -79,16 +78,16 @@ func run(ctx context.Context, argv []string, readyLimit, limit time.Duration) (c
 			at := time.Since(q.started)
 			if ready, ok := labprobe.ParseGuestReady(line); ok && !isReady {
 				c.ready, c.bootTime, isReady = ready, at, true
+				c.rss = residentMemory(q.cmd.Process.Pid)
 				slow.Stop()
 				continue
 			}
-			if i := strings.Index(line, reportPrefix); i >= 0 && isReady {
+			if i := strings.Index(line, reportPrefix); i >= 0 {
 				if c.report, err = labprobe.Parse([]byte(line[i:])); err != nil {
 					return console{}, err
 				}
-				if c.rss, err = residentMemory(q.cmd.Process.Pid); err != nil {
-					return console{}, err
-				}
+				// QEMU may have ended already; the reading before stands then.
+				c.rss = max(c.rss, residentMemory(q.cmd.Process.Pid))
 				q.wait(haltTime)
 				return c, nil
 			}
@@ -202,8 +201,12 @@ func (q *qemu) end() {
 	<-q.waited
 }
 
-// tail keeps the last lines of a console.
-type tail struct{ lines []string }
+// tail keeps the last lines of a console; when the guest's kernel panics, those
+// before it and not the trace that follows.
+type tail struct {
+	lines  []string
+	closed bool
+}
 
 const (
 	tailLines = 15
@@ -211,6 +214,10 @@ const (
 )
 
 func (t *tail) add(line string) {
+	if t.closed {
+		return
+	}
+	t.closed = strings.Contains(line, "Kernel panic")
 	if len(line) > lineBytes {
 		line = line[:lineBytes] + "…"
 	}
@@ -220,17 +227,18 @@ func (t *tail) add(line string) {
 	}
 }
 
-// residentMemory reads VmRSS (proc_pid_status(5)), in bytes.
-func residentMemory(pid int) (int64, error) {
+// residentMemory reads VmRSS (proc_pid_status(5)), in bytes; 0 for a process
+// that has ended.
+func residentMemory(pid int) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, fmt.Errorf("QEMU's memory: %w", err)
+		return 0
 	}
 	for line := range strings.Lines(string(b)) {
 		var kib int64
 		if n, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil && n == 1 {
-			return kib << 10, nil
+			return kib << 10
 		}
 	}
-	return 0, errors.New("QEMU's memory: /proc/PID/status has no VmRSS: it has ended")
+	return 0
 }
