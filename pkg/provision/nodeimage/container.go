@@ -57,6 +57,9 @@ func reserve(e *engine.Engine, cache string) (*container, error) {
 	return c, err
 }
 
+// tmp is a folder for temporary files of the engine's program.
+func (c *container) tmp() string { return strings.TrimSuffix(c.lock, ".lock") + ".tmp" }
+
 // raw is the name of an image that is made for this container alone.
 func (c *container) raw() string { return "localhost/labctl/node-raw:" + c.name }
 
@@ -92,7 +95,7 @@ func (c *container) remove() error {
 			return fmt.Errorf("remove the build container: %w", err)
 		}
 	}
-	return os.Remove(c.lock)
+	return errors.Join(os.RemoveAll(c.tmp()), os.Remove(c.lock))
 }
 
 // run runs a shell script in the container, with stdin if it isn't nil.

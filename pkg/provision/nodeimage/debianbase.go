@@ -165,8 +165,12 @@ func (b *builder) loadRaw(ctx context.Context, c *container, root string, bins m
 	}
 	in := archive(map[name.Tag]v1.Image{tag: img})
 	defer func() { _ = in.Close() }() // ends the writer where the engine ends early
+	// podman keeps a copy of its input, and leaves it behind when it is killed.
+	if err := os.MkdirAll(c.tmp(), 0o700); err != nil {
+		return err
+	}
 	cmd := b.engine.Command("load")
-	cmd.Stdin = in
+	cmd.Stdin, cmd.Env = in, append(slices.Clone(cmd.Env), "TMPDIR="+c.tmp())
 	_, err = process.Run(ctx, cmd)
 	return err
 }
