@@ -13,13 +13,14 @@ import (
 // GuestReady, runs the command that the kernel command line holds, and
 // restarts the machine, which ends it.
 
-// GuestModules is the folder of kernel modules in a microVM's initramfs; they
-// are loaded in the order of their file names.
+// GuestModules is the folder of kernel modules in a microVM's initramfs. It has
+// a folder a group; those of a group are loaded in the order of their file names.
 const GuestModules = "modules"
 
 const (
 	guestRunKey   = "labctl.run="
 	guestDisksKey = "labctl.disks="
+	guestModsKey  = "labctl.modules="
 	guestReadyKey = `{"guest":`
 )
 
@@ -30,6 +31,8 @@ type GuestOrder struct {
 	// Disks is how many disks to wait for before the command runs, because
 	// the kernel finds some kinds (SATA) in the background.
 	Disks int
+	// Modules is the group of kernel modules to load, one word.
+	Modules string
 }
 
 // KernelArguments are the order's words for the kernel command line.
@@ -44,7 +47,7 @@ func (o GuestOrder) KernelArguments() (string, error) {
 	if len(s) > 1500 {
 		return "", fmt.Errorf("the labprobe command line has %d bytes, too many for a kernel command line", len(b))
 	}
-	return fmt.Sprintf("%s%d %s", guestDisksKey, o.Disks, s), nil
+	return fmt.Sprintf("%s%s %s%d %s", guestModsKey, o.Modules, guestDisksKey, o.Disks, s), nil
 }
 
 func parseKernelArguments(cmdline string) (GuestOrder, error) {
@@ -55,6 +58,9 @@ func parseKernelArguments(cmdline string) (GuestOrder, error) {
 			if _, err := fmt.Sscan(n, &o.Disks); err != nil {
 				return o, fmt.Errorf("kernel command line: %q: %w", word, err)
 			}
+		}
+		if s, ok := strings.CutPrefix(word, guestModsKey); ok {
+			o.Modules = s
 		}
 		if s, ok := strings.CutPrefix(word, guestRunKey); ok {
 			b, err := base64.RawURLEncoding.DecodeString(s)

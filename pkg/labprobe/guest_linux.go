@@ -62,7 +62,7 @@ func guestInit(ctx context.Context) error {
 		}
 	}
 	ready := GuestReady{Guest: Version, Uptime: uptime}
-	ready.Modules, ready.Failed = loadModules("/" + GuestModules)
+	ready.Modules, ready.Failed = loadModules(path.Join("/", GuestModules, order.Modules))
 	// From here on the kernel's messages must not cut the lines.
 	if _, err := unix.Klogctl(unix.SYSLOG_ACTION_CONSOLE_OFF, nil); err != nil {
 		return fmt.Errorf("silence the kernel on the console: %w", err)

@@ -13,8 +13,8 @@ const symlink = fs.ModeSymlink | 0o777
 
 func TestGuestOrder(t *testing.T) {
 	cases := []GuestOrder{
-		{Args: []string{"hardware"}},
-		{Args: []string{"kernel-log", "--match", `two words "quoted" — 中文`}, Disks: 2},
+		{Args: []string{"hardware"}, Modules: "virtio"},
+		{Args: []string{"kernel-log", "--match", `two words "quoted" — 中文`}, Disks: 2, Modules: "emulated"},
 	}
 	for _, want := range cases {
 		words, err := want.KernelArguments()

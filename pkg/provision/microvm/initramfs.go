@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 
 	"github.com/cavaliergopher/cpio"
 
@@ -17,7 +18,7 @@ import (
 // root: /init and the modules (Documentation/filesystems/ramfs-rootfs-initramfs.rst).
 // It isn't compressed: the kernel would take longer to unpack it than the
 // host takes to read it.
-func writeInitramfs(file string, init []byte, modules []string) (err error) {
+func writeInitramfs(file string, init []byte, modules fs.FS) (err error) {
 	if !bytes.HasPrefix(init, []byte("\x7fELF")) {
 		return errors.New("labprobe is no ELF program; build labctl with make build")
 	}
@@ -29,7 +30,7 @@ func writeInitramfs(file string, init []byte, modules []string) (err error) {
 	return packInitramfs(f, init, modules)
 }
 
-func packInitramfs(out io.Writer, init []byte, modules []string) error {
+func packInitramfs(out io.Writer, init []byte, modules fs.FS) error {
 	w := cpio.NewWriter(out)
 	put := func(name string, mode cpio.FileMode, data []byte) error {
 		if err := w.WriteHeader(&cpio.Header{Name: name, Mode: mode, Size: int64(len(data)), Links: 1}); err != nil {
@@ -43,17 +44,22 @@ func packInitramfs(out io.Writer, init []byte, modules []string) error {
 	if err := put("init", cpio.TypeReg|0o755, init); err != nil {
 		return err
 	}
-	if err := put(labprobe.GuestModules, cpio.TypeDir|0o755, nil); err != nil {
-		return err
-	}
-	for _, m := range modules {
-		b, err := os.ReadFile(m)
+	err := fs.WalkDir(modules, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if err := put(labprobe.GuestModules+"/"+filepath.Base(m), cpio.TypeReg|0o644, b); err != nil {
+		inside := path.Join(labprobe.GuestModules, name)
+		if d.IsDir() {
+			return put(inside, cpio.TypeDir|0o755, nil)
+		}
+		b, err := fs.ReadFile(modules, name)
+		if err != nil {
 			return err
 		}
+		return put(inside, cpio.TypeReg|0o644, b)
+	})
+	if err != nil {
+		return err
 	}
 	return w.Close()
 }

@@ -19,12 +19,12 @@ import (
 	"github.com/isolation-stack/labctl/pkg/process"
 )
 
-// wanted are the modules that guests need: virtio's transports and devices,
-// and the drivers of a PC's usual disks. A kernel that has one of them built
-// in has no file for it.
-var wanted = []string{
-	"virtio_mmio", "virtio_pci", "virtio_net", "virtio_blk", "virtio_rng", "virtio_balloon",
-	"ahci", "ata_piix", "sd_mod", "e1000", "tpm_tis",
+// wanted are the modules that guests need, by the kind of their devices:
+// virtio's transports and devices, and the drivers of a PC's usual ones. A
+// kernel that has one of them built in, or not at all, has no file for it.
+var wanted = map[string][]string{
+	"virtio":   {"virtio_mmio", "virtio_pci", "virtio_net", "virtio_blk", "virtio_rng", "virtio_balloon"},
+	"emulated": {"ahci", "ata_piix", "sd_mod", "e1000"},
 }
 
 // unpackKernel takes the kernel and the wanted modules, with what they depend
@@ -52,16 +52,26 @@ func unpackKernel(ctx context.Context, deb, dir string, log io.Writer) error {
 	if err := os.WriteFile(filepath.Join(dir, kernelName), kernel, 0o644); err != nil {
 		return err
 	}
-	ordered, err := closure(modules, wanted)
+	for group, names := range wanted {
+		if err := writeModules(filepath.Join(dir, modulesDir, group), modules, names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeModules writes modules and what they depend on into a folder of their
+// own; labprobe loads them in the order of their file names.
+func writeModules(dir string, modules map[string]packed, names []string) error {
+	ordered, err := closure(modules, names)
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(filepath.Join(dir, modulesDir), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for i, m := range ordered {
-		// labprobe loads them in the order of their names.
-		if err := os.WriteFile(filepath.Join(dir, modulesDir, fmt.Sprintf("%02d-%s.ko", i, m.name)), m.elf, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d-%s.ko", i, m.name)), m.elf, 0o644); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/cavaliergopher/cpio"
 	"github.com/ulikunitz/xz"
@@ -84,7 +85,7 @@ func TestClosure(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := closure(c.modules, wanted)
+			got, err := closure(c.modules, wanted["virtio"])
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Fatalf("got error %v, want %q", err, c.err)
 			}
@@ -133,12 +134,9 @@ func TestReadKernel(t *testing.T) {
 
 func TestInitramfs(t *testing.T) {
 	dir := t.TempDir()
-	module := filepath.Join(dir, "00-a.ko")
-	if err := os.WriteFile(module, []byte("module"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	modules := fstest.MapFS{"virtio/00-a.ko": {Data: []byte("module")}}
 	out := filepath.Join(dir, "initramfs")
-	if err := writeInitramfs(out, []byte("\x7fELF…"), []string{module}); err != nil {
+	if err := writeInitramfs(out, []byte("\x7fELF…"), modules); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(out)
@@ -161,11 +159,11 @@ func TestInitramfs(t *testing.T) {
 		}
 		got = append(got, h.Name+" "+h.Mode.String()+" "+string(b))
 	}
-	want := []string{"init 0100755 \x7fELF…", "modules 040755 ", "modules/00-a.ko 0100644 module"}
+	want := []string{"init 0100755 \x7fELF…", "modules 040755 ", "modules/virtio 040755 ", "modules/virtio/00-a.ko 0100644 module"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if err := writeInitramfs(out, []byte("#!/bin/sh"), nil); err == nil || !strings.Contains(err.Error(), "make build") {
+	if err := writeInitramfs(out, []byte("#!/bin/sh"), modules); err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("got %v for a first process that is no program", err)
 	}
 }

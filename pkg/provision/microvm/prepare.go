@@ -26,7 +26,7 @@ const QEMU = "qemu-system-x86_64"
 const Package = "linux-image-cloud-amd64"
 
 // layout is the version of what the artifacts hold; change it with them.
-const layout = "1"
+const layout = "2"
 
 // Apt is what Prepare needs of a Debian release: *debian.Apt is one.
 type Apt interface {
@@ -71,11 +71,7 @@ func Prepare(ctx context.Context, o Options) (*probe.MicroVM, error) {
 	sum := sha256.Sum256(o.Labprobe)
 	initramfsKey := artifact.Key{Name: "microvm-initramfs", Inputs: []string{layout, kernelKey.ID(), hex.EncodeToString(sum[:])}}
 	initramfs, err := ensure(ctx, o, initramfsKey, "pack labprobe for microVMs", func(_ context.Context, dir string) error {
-		modules, err := filepath.Glob(filepath.Join(kernel, modulesDir, "*.ko"))
-		if err != nil {
-			return err
-		}
-		return writeInitramfs(filepath.Join(dir, initramfsName), o.Labprobe, modules)
+		return writeInitramfs(filepath.Join(dir, initramfsName), o.Labprobe, os.DirFS(filepath.Join(kernel, modulesDir)))
 	})
 	if err != nil {
 		return nil, err

@@ -219,6 +219,6 @@ func (p *vmProbe) evidence(b booted) evidence.Set {
 	if b.rss > 0 {
 		put("vm.rss", resource.NewQuantity(b.rss, resource.BinarySI).String(), "file", "/proc/PID/status VmRSS of QEMU")
 	}
-	put("vm.modules", b.ready.Modules, "syscall", "finit_module(2)")
+	put("vm.modules", append([]string{}, b.ready.Modules...), "syscall", "finit_module(2)")
 	return set
 }

@@ -32,7 +32,7 @@ func (s spec) argv(ctx context.Context, vm probe.MicroVM, accel string) ([]strin
 // emulated timer, which fails when the host is busy, and a microvm has no
 // other clock to fall back on.
 func (s spec) kernelCommandLine(tscKHz int64) (string, error) {
-	order, err := labprobe.GuestOrder{Args: s.args, Disks: 1}.KernelArguments()
+	order, err := labprobe.GuestOrder{Args: s.args, Disks: 1, Modules: s.devices}.KernelArguments()
 	if err != nil {
 		return "", err
 	}
