@@ -30,7 +30,10 @@ func sub(t *testing.T, dir string) fs.FS {
 
 // schema is that of two probe kinds with outputs of every type.
 func schema(kind string, with json.RawMessage) ([]evidence.Output, error) {
-	var params struct{ Runtime, Command string }
+	var params struct {
+		Runtime  string
+		Labprobe []string
+	}
 	decoder := json.NewDecoder(strings.NewReader(string(with)))
 	decoder.DisallowUnknownFields()
 	switch {
@@ -77,7 +80,7 @@ func TestExample(t *testing.T) {
 		t.Fatalf("loaded %+v", labs)
 	}
 	c := labs[0].Spec.Claims[1]
-	if c.ID != "ex-2" || string(c.Probes[0].With) != `{"command":"identity","runtime":"gvisor"}` || c.Truth.ZH == "" {
+	if c.ID != "ex-2" || string(c.Probes[0].With) != `{"labprobe":["identity"],"runtime":"gvisor"}` || c.Truth.ZH == "" {
 		t.Errorf("claim %+v", c)
 	}
 }
@@ -107,11 +110,11 @@ func TestMistakes(t *testing.T) {
 		"number for text":   {"id: ex-1", "id: 29.10", `16:11: spec.claims[0].id: is the number 29.10; put it in quotes: "29.10"`},
 		"text for list":     {"manifests: [greeting.yaml]", "manifests: greeting.yaml", `14:14: spec.manifests: is the text "greeting.yaml"; write a list`},
 		"list for fields":   {"  needs:\n    runtimes: [runc, gvisor]", "  needs: [runc]", `12:10: spec.needs: is a list; write fields (runtimes, nodes, host)`},
-		"text for params":   {"with: {runtime: runc, command: identity}", "with: identity", `25:17: spec.claims[0].probes[0].with: is the text "identity"; write the probe's parameters as fields`},
+		"text for params":   {"with: {runtime: runc, labprobe: [identity]}", "with: identity", `25:17: spec.claims[0].probes[0].with: is the text "identity"; write the probe's parameters as fields`},
 		"empty":             {"document: kernels.md", "document:", `7:12: spec.document: is empty; write text`},
 		"blank":             {"en: Whose kernel is it?", `en: " "`, `9:9: spec.title.en: is empty; write something or leave the field out`},
 		"duplicate field":   {"      show: [runc", "      layer: L-4\n      show: [runc", `30:7: spec.claims[0].layer: is there twice, first on line 21; keep one`},
-		"duplicate param":   {"{runtime: runc, command", "{runtime: runc, runtime: runc, command", `25:33: spec.claims[0].probes[0].with.runtime: is there twice, first on line 25; keep one`},
+		"duplicate param":   {"{runtime: runc, labprobe", "{runtime: runc, runtime: runc, labprobe", `25:33: spec.claims[0].probes[0].with.runtime: is there twice, first on line 25; keep one`},
 		"missing field":     {"  document: kernels.md\n", "", `7:3: spec.document: is missing`},
 		"missing language":  {"    zh: 这是谁的内核？\n", "", `9:5: spec.title.zh: is missing`},
 		"bad enum":          {"expect: confirmed", "expect: confirm", `31:15: spec.claims[0].expect: is "confirm"; write one of confirmed, refuted, inconclusive, untestable, planned`},

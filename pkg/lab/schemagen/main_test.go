@@ -43,7 +43,7 @@ func TestSchemaValidates(t *testing.T) {
 		"an unknown runtime":  {"[runc, gvisor]", "[runc, gviser]", "value must be one of 'runc'"},
 		"another version":     {"labctl.dev/v1alpha1", "labctl.dev/v2", "value must be 'labctl.dev/v1alpha1'"},
 		"a digest that isn't": {"sha256: ", "sha256: x", "does not match pattern"},
-		"text as parameters":  {"with: {command: identity}", "with: identity", "got string, want object"},
+		"text as parameters":  {"with: {labprobe: [identity]}", "with: identity", "got string, want object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !bytes.Contains(example, []byte(c.old)) {
