@@ -34,10 +34,10 @@ import (
 // programs maps each program's name to its main function; the functions
 // return the exit code and repeat what the upstream main packages do.
 var programs = map[string]func() int{
-	"kube-apiserver":          run(func() *cobra.Command { return apiserver.NewAPIServerCommand() }),
-	"kube-controller-manager": run(func() *cobra.Command { return controllermanager.NewControllerManagerCommand() }),
+	"kube-apiserver":          run(apiserver.NewAPIServerCommand),
+	"kube-controller-manager": run(controllermanager.NewControllerManagerCommand),
 	"kube-scheduler":          run(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
-	"kube-proxy":              withXtables(run(func() *cobra.Command { return proxy.NewProxyCommand() })),
+	"kube-proxy":              withXtables(run(proxy.NewProxyCommand)),
 	"kubelet":                 run(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
 	"kubeadm": func() int {
 		kubeadmerrors.HandleError(kubeadm.Run())

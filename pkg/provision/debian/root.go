@@ -2,7 +2,9 @@ package debian
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -37,6 +39,9 @@ func (a *Apt) Extract(ctx context.Context, tar string, packages ...string) error
 }
 
 func (a *Apt) mmdebstrap(ctx context.Context, argv []string, tar string) error {
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		return fmt.Errorf("root file systems of Debian are made with mmdebstrap, which is not on this machine; `labctl doctor --fix` installs it: %w", err)
+	}
 	conf := filepath.Join(a.dir, "acquire.conf")
 	err := a.locked(ctx, func(context.Context) error {
 		return writeLines(conf, a.acquire)
