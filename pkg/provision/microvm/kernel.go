@@ -49,6 +49,9 @@ func unpackKernel(ctx context.Context, deb, dir string, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if kernel, err = bootable(kernel); err != nil {
+		return err
+	}
 	if err := os.WriteFile(filepath.Join(dir, kernelName), kernel, 0o644); err != nil {
 		return err
 	}

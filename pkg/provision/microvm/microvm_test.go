@@ -132,6 +132,62 @@ func TestReadKernel(t *testing.T) {
 	}
 }
 
+// bzImage packs a kernel as its build does.
+func bzImage(t *testing.T, kernel []byte) []byte {
+	t.Helper()
+	payload := binary.LittleEndian.AppendUint32(compressed(t, kernel), uint32(len(kernel)))
+	image := make([]byte, 2*512+64)
+	image[0x1f1] = 1
+	copy(image[0x202:], "HdrS")
+	binary.LittleEndian.PutUint32(image[0x248:], 64)
+	binary.LittleEndian.PutUint32(image[0x24c:], uint32(len(payload)))
+	return append(image, payload...)
+}
+
+// elfKernel is an ELF program with nothing but one note.
+func elfKernel(t *testing.T, owner string, kind uint32) []byte {
+	t.Helper()
+	note := binary.LittleEndian.AppendUint32(nil, uint32(len(owner)))
+	note = binary.LittleEndian.AppendUint32(note, 8)
+	note = binary.LittleEndian.AppendUint32(note, kind)
+	note = append(append(note, owner...), make([]byte, 8)...)
+	var b bytes.Buffer
+	b.WriteString("\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9))
+	for _, v := range []any{
+		uint16(2), uint16(62), uint32(1), uint64(0), uint64(64), uint64(0), uint32(0), uint16(64), uint16(56), uint16(1), uint16(64), uint16(0), uint16(0),
+		uint32(4), uint32(4), uint64(120), uint64(0), uint64(0), uint64(len(note)), uint64(len(note)), uint64(4),
+	} {
+		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return append(b.Bytes(), note...)
+}
+
+func TestBootable(t *testing.T) {
+	pvh := elfKernel(t, "Xen\x00", 18)
+	for name, kernel := range map[string][]byte{"another note": elfKernel(t, "Xen\x00", 1), "another owner": elfKernel(t, "GNU\x00", 18), "no ELF": []byte("rubbish")} {
+		image := bzImage(t, kernel)
+		if got, err := bootable(image); err != nil || !bytes.Equal(got, image) {
+			t.Errorf("%s: got %d bytes, %v; want the image as it is", name, len(got), err)
+		}
+	}
+	if got, err := bootable(bzImage(t, pvh)); err != nil || !bytes.Equal(got, pvh) {
+		t.Errorf("got %d bytes, %v; want the ELF program", len(got), err)
+	}
+	image := bzImage(t, pvh)
+	unknown := slices.Clone(image)
+	copy(unknown[2*512+64:], "LZ99")
+	if got, err := bootable(unknown); err != nil || !bytes.Equal(got, unknown) {
+		t.Errorf("an unknown compression: got %d bytes, %v; want the image as it is", len(got), err)
+	}
+	for name, damaged := range map[string][]byte{"cut": image[:len(image)-20], "no header": image[512:], "empty": nil, "damaged": append(slices.Clone(image[:len(image)-40]), make([]byte, 40)...)} {
+		if got, err := bootable(damaged); err == nil {
+			t.Errorf("%s: got %d bytes and no error", name, len(got))
+		}
+	}
+}
+
 func TestInitramfs(t *testing.T) {
 	dir := t.TempDir()
 	modules := fstest.MapFS{"virtio/00-a.ko": {Data: []byte("module")}}
@@ -143,7 +199,7 @@ func TestInitramfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var got []string
 	for r := cpio.NewReader(f); ; {
 		h, err := r.Next()

@@ -26,7 +26,7 @@ const QEMU = "qemu-system-x86_64"
 const Package = "linux-image-cloud-amd64"
 
 // layout is the version of what the artifacts hold; change it with them.
-const layout = "2"
+const layout = "3"
 
 // Apt is what Prepare needs of a Debian release: *debian.Apt is one.
 type Apt interface {
@@ -84,7 +84,7 @@ func Prepare(ctx context.Context, o Options) (*probe.MicroVM, error) {
 }
 
 const (
-	kernelName    = "vmlinuz"
+	kernelName    = "kernel"
 	modulesDir    = "modules"
 	initramfsName = "initramfs.cpio"
 )

@@ -52,6 +52,6 @@ type Place interface {
 // MicroVM says what microVMs boot from.
 type MicroVM struct {
 	QEMU      string // path of qemu-system-x86_64
-	Kernel    string // path of a bzImage
+	Kernel    string // path of a bzImage, or of an ELF kernel with a PVH entry
 	Initramfs string // path of a cpio archive whose /init is labprobe
 }
