@@ -31,7 +31,9 @@ const (
 	readyLimit = 5 * time.Minute
 )
 
-func main() {
+func main() { os.Exit(bench()) }
+
+func bench() int {
 	n := flag.Int("n", 5, "runs of each")
 	binary := flag.String("labctl", "bin/labctl", "labctl to time")
 	flag.Parse()
@@ -39,8 +41,9 @@ func main() {
 	defer stop()
 	if err := run(ctx, *n, *binary); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func run(ctx context.Context, n int, binary string) error {
@@ -48,7 +51,7 @@ func run(ctx context.Context, n int, binary string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	kubeconfig := filepath.Join(dir, "kubeconfig")
 	e, err := engine.Choose(ctx, engine.Options{}, progress.Discard)
 	if err != nil {

@@ -57,7 +57,7 @@ func (l Leaves) SVM() bool { return l.bit(leafExtendedFeatures, ecx, 2) }
 // 0x8000000A, EDX bit 0; it means something only together with SVM.
 func (l Leaves) NestedPaging() bool { return l.SVM() && l.bit(leafSVM, edx, 0) }
 
-// SME, SEV, SEVES and SEVSNP are AMD's memory encryption: leaf 0x8000001F,
+// SME is AMD's memory encryption. Leaf 0x8000001F has it and SEV, SEVES and SEVSNP in
 // EAX bits 0, 1, 3 and 4.
 func (l Leaves) SME() bool { return l.bit(leafEncryption, eax, 0) }
 

@@ -73,6 +73,6 @@ func forkCalls(calls []rawCall) (pid int, errno syscall.Errno) {
 		}
 	}
 	for {
-		unix.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
 	}
 }

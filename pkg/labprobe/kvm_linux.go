@@ -220,7 +220,7 @@ func runKVMChild(ctx context.Context, timeout time.Duration, cmd *exec.Cmd) (kvm
 	_ = stdout.SetReadDeadline(time.Now().Add(time.Second))
 	run, err := lastKVMRun(stdout)
 	if err != nil {
-		return kvmRun{}, fmt.Errorf("%s: %w (%v)", kvmChild, err, exit)
+		return kvmRun{}, fmt.Errorf("%s: %w", kvmChild, errors.Join(err, exit))
 	}
 	switch {
 	case timedOut:

@@ -99,7 +99,7 @@ func kvmGuest(run *kvmRun, say func(string)) error {
 	}
 	copy(memory, guestProgram)
 	region := kvmMemoryRegion{GuestAddress: guestCode, Size: uint64(len(memory)), UserAddress: uint64(uintptr(unsafe.Pointer(&memory[0])))}
-	if _, err := ioctlPointer(vm, kvmSetUserMemoryRegion, unsafe.Pointer(&region)); err != nil {
+	if err := ioctlPointer(vm, kvmSetUserMemoryRegion, unsafe.Pointer(&region)); err != nil {
 		return fmt.Errorf("KVM_SET_USER_MEMORY_REGION: %w", err)
 	}
 	say("memory")
@@ -127,19 +127,19 @@ func kvmProcessor(kvm int, vm int64) (vcpu int64, state []byte, err error) {
 		return 0, nil, fmt.Errorf("map struct kvm_run: %w", err)
 	}
 	var sregs [kvmSregsLen]byte
-	if _, err := ioctlPointer(vcpu, kvmGetSregs, unsafe.Pointer(&sregs)); err != nil {
+	if err := ioctlPointer(vcpu, kvmGetSregs, unsafe.Pointer(&sregs)); err != nil {
 		return 0, nil, fmt.Errorf("KVM_GET_SREGS: %w", err)
 	}
 	// The code segment comes first in struct kvm_sregs: base (8 bytes), limit
 	// (4), selector (2). It points to the reset vector; 0 makes rip absolute.
 	binary.LittleEndian.PutUint64(sregs[0:], 0)
 	binary.LittleEndian.PutUint16(sregs[12:], 0)
-	if _, err := ioctlPointer(vcpu, kvmSetSregs, unsafe.Pointer(&sregs)); err != nil {
+	if err := ioctlPointer(vcpu, kvmSetSregs, unsafe.Pointer(&sregs)); err != nil {
 		return 0, nil, fmt.Errorf("KVM_SET_SREGS: %w", err)
 	}
 	// Bit 1 of the flags is always 1.
 	regs := kvmRegs{RIP: guestCode, RFLAGS: 1 << 1}
-	if _, err := ioctlPointer(vcpu, kvmSetRegs, unsafe.Pointer(&regs)); err != nil {
+	if err := ioctlPointer(vcpu, kvmSetRegs, unsafe.Pointer(&regs)); err != nil {
 		return 0, nil, fmt.Errorf("KVM_SET_REGS: %w", err)
 	}
 	return vcpu, state, nil
@@ -181,10 +181,10 @@ func kvmLoop(run *kvmRun, say func(string), vcpu int64, state, memory []byte) er
 
 // ioctlPointer keeps the conversion to uintptr in the call's own expression,
 // as the rules of unsafe.Pointer demand.
-func ioctlPointer(fd int64, request uintptr, p unsafe.Pointer) (int64, error) {
-	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p))
+func ioctlPointer(fd int64, request uintptr, p unsafe.Pointer) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p))
 	if errno != 0 {
-		return 0, errno
+		return errno
 	}
-	return int64(n), nil
+	return nil
 }

@@ -77,15 +77,11 @@ func (r *record) replace(name string, value any, kind, ref string) {
 	r.put(name, value, kind, ref)
 }
 
-// file puts a small file's text; where it can't be read the value is absent
-// and file returns false.
-func (r *record) file(tree fs.FS, name, path string) bool {
-	text, err := readText(tree, path)
-	if err != nil {
-		return false
+// file puts a small file's text; where it can't be read the value is absent.
+func (r *record) file(tree fs.FS, name, path string) {
+	if text, err := readText(tree, path); err == nil {
+		r.put(name, text, "file", "/"+path)
 	}
-	r.put(name, text, "file", "/"+path)
-	return true
 }
 
 func (r *record) declares(name string) bool {

@@ -62,7 +62,7 @@ func Collect(ctx context.Context, o Options, log progress.Log) (f Facts, err err
 	f.Overlay = strings.Contains(read("/proc/filesystems"), "overlay") || exists("/sys/module/overlay")
 	f.Tasks, f.TasksBy = tasks()
 	f.InotifyInstances, _ = strconv.ParseUint(read("/proc/sys/fs/inotify/max_user_instances"), 10, 64) // 0 where there is none
-	if !o.NoCluster && !o.HaveImage && o.Source == "" && !(f.Programs["apt-get"] && f.Programs["mmdebstrap"]) {
+	if !o.NoCluster && !o.HaveImage && o.Source == "" && (!f.Programs["apt-get"] || !f.Programs["mmdebstrap"]) {
 		if f.Registry, err = registry(ctx, o.BaseImage); err != nil {
 			return f, err
 		}

@@ -17,5 +17,6 @@ func space(dir string) (device, free uint64, err error) {
 	if err := unix.Stat(dir, &st); err != nil {
 		return 0, 0, fmt.Errorf("stat %s: %w", dir, err)
 	}
-	return uint64(st.Dev), fs.Bavail * uint64(fs.Bsize), nil
+	// The types differ between platforms.
+	return uint64(st.Dev), fs.Bavail * uint64(fs.Bsize), nil //nolint:unconvert // int32 on darwin
 }

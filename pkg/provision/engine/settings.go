@@ -79,7 +79,7 @@ func podmanEnv(stateDir string) ([]string, error) {
 		return nil, err
 	}
 	if err := writeFile(path, conf); err != nil {
-		return nil, fmt.Errorf("Podman settings of labctl's own: %w", err)
+		return nil, fmt.Errorf("settings of labctl's own for Podman: %w", err)
 	}
 	return []string{"CONTAINERS_CONF=" + path}, nil
 }

@@ -45,7 +45,7 @@ func clusterConfig(spec provision.ClusterSpec, f facts) (*v1alpha4.Cluster, erro
 	if f.cgroupV1 {
 		v, err := version.ParseGeneric(strings.TrimSpace(f.kubernetes))
 		if err != nil {
-			return nil, fmt.Errorf("Kubernetes version of node image %s: %w", f.image, err)
+			return nil, fmt.Errorf("version of Kubernetes in node image %s: %w", f.image, err)
 		}
 		if v.AtLeast(failCgroupV1Since) {
 			c.KubeadmConfigPatches = append(c.KubeadmConfigPatches, "kind: KubeletConfiguration\nfailCgroupV1: false\n")
