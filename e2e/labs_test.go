@@ -44,7 +44,7 @@ func TestLabs(t *testing.T) {
 		}
 		for _, c := range l.Claims {
 			if c.Error != "" || !c.OK {
-				t.Errorf("%s: %s, expected %s: %s%s\n%s", c.ID, c.Verdict, c.Expected, c.Reason.EN, c.Error, shown(c))
+				t.Errorf("%s: %s, expected %s: %v %s\n%s", c.ID, c.Verdict, c.Expected, c.Reason, c.Error, shown(c))
 			}
 			if c.Verdict == lab.Confirmed || c.Verdict == lab.Refuted {
 				decided[c.Layer]++
