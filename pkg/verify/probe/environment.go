@@ -8,17 +8,13 @@ import (
 )
 
 // Environment is what a probe may touch. Its parts are nil or empty where
-// the run has none (no cluster, no documents); a probe that needs one then
+// the run has none (no cluster, no QEMU); a probe that needs one then
 // returns an *evidence.Untestable that says so.
 type Environment struct {
 	// Cluster is the lab cluster, or nil.
 	Cluster Cluster
 	// Namespace is the lab's own namespace in the cluster, already created.
 	Namespace string
-	// Docs is the folder that documents' paths are relative to, or "".
-	Docs string
-	// Host runs labprobe's commands on the machine that labctl runs on.
-	Host Place
 	// MicroVM holds what a microVM is booted from, or nil.
 	MicroVM *MicroVM
 }
