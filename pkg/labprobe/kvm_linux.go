@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -136,14 +135,11 @@ func recordOpen(r *record, uid int, err error, device string) {
 	r.put("open.errno", name, "syscall", "open(2) "+device)
 }
 
-// openAs opens a device as another user without groups, in a thread that
-// ends afterwards, because the thread can't get its old rights back. The
-// first result is how open(2) went, the second how getting there went.
+// openAs opens a device as another user without groups, on a thread of its
+// own, because the thread can't get its old rights back. The first result is
+// how open(2) went, the second how getting there went.
 func openAs(uid int, device string) (opened, err error) {
-	type answer struct{ opened, err error }
-	done := make(chan answer)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread goes with the goroutine
+	return onThread(func() (opened, err error) {
 		// The raw calls change this thread alone; unix.Setresuid would change
 		// every thread of the process.
 		steps := []struct {
@@ -157,18 +153,15 @@ func openAs(uid int, device string) (opened, err error) {
 		}
 		for _, s := range steps {
 			if _, _, errno := unix.RawSyscall(s.number, s.a1, s.a2, s.a3); errno != 0 {
-				done <- answer{err: evidence.Untestablef("becoming user %d: %s: %v; run as root", uid, s.name, errno)}
-				return
+				return nil, evidence.Untestablef("becoming user %d: %s: %v; run as root", uid, s.name, errno)
 			}
 		}
-		fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err == nil {
+		fd, opened := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if opened == nil {
 			_ = unix.Close(fd) // nothing was written
 		}
-		done <- answer{opened: err}
-	}()
-	a := <-done
-	return a.opened, a.err
+		return opened, nil
+	})
 }
 
 func ioctl(fd int, request, arg uintptr) (int64, error) {
