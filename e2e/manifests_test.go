@@ -58,7 +58,7 @@ func TestManifests(t *testing.T) {
 		{name: "applied and removed", manifest: goodManifest, code: 0},
 		{
 			name: "refused by the API server", manifest: goodManifest + "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: front\nspec:\n  ports:\n    - port: 99999\n",
-			code: 1, say: []string{"manifest.yaml:8", "99999"},
+			code: 1, say: []string{"manifest.yaml:14", "99999"},
 		},
 		{
 			name: "the user's namespace", manifest: goodManifest, code: 1, say: []string{"labctl-manifests"},
