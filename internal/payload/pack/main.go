@@ -7,6 +7,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -28,21 +29,21 @@ func main() {
 }
 
 func run(out string) error {
-	// go.sum has verified the module; -mod=mod would change go.mod.
-	kind, err := exec.Command("go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind").Output()
+	// Of the version that go.mod names, verified by go.sum.
+	module, err := exec.Command("go", "mod", "download", "-json", "sigs.k8s.io/kind").Output()
 	if err != nil {
-		return fmt.Errorf("go list -m sigs.k8s.io/kind: %w", err)
+		return fmt.Errorf("go mod download sigs.k8s.io/kind: %w\n%s", err, module)
 	}
-	dir := strings.TrimSpace(string(kind))
-	if dir == "" {
-		return fmt.Errorf("the module sigs.k8s.io/kind is not downloaded; run go mod download")
+	var kind struct{ Dir string }
+	if err := json.Unmarshal(module, &kind); err != nil {
+		return fmt.Errorf("go mod download sigs.k8s.io/kind: %w", err)
 	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	if err := add(w, "images", "", isSource); err != nil {
 		return err
 	}
-	if err := add(w, filepath.Join(dir, "images/base/files"), "kind", func(string) bool { return true }); err != nil {
+	if err := add(w, filepath.Join(kind.Dir, "images/base/files"), "kind", func(string) bool { return true }); err != nil {
 		return err
 	}
 	if err := w.Close(); err != nil {
