@@ -149,14 +149,21 @@ func runVerify(ctx context.Context, g *global, c *console, plan verify.Plan, clu
 		setup.Env.MicroVM = prepareMicroVM(ctx, c)
 	}
 	r, err := verify.Run(ctx, plan, setup)
-	if err != nil {
+	var problems lab.Problems
+	switch {
+	case errors.As(err, &problems):
 		return err
+	case err != nil:
+		return provisionError(err, c)
 	}
 	if err := f.write(g, r); err != nil {
 		return err
 	}
 	if r.Interrupted {
-		return context.Cause(ctx)
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			return withCode(exitDiffers, cause) // --timeout: not everything was decided
+		}
+		return context.Canceled
 	}
 	if r.ExitCode() != exitOK {
 		return errDiffers

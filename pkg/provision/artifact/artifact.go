@@ -15,7 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
+
+	"github.com/isolation-stack/labctl/pkg/provision/filelock"
 )
 
 // Cache is a folder of artifacts.
@@ -74,7 +75,7 @@ func (c Cache) Ensure(ctx context.Context, k Key, build func(ctx context.Context
 	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
 		return "", explain(c.Dir, err)
 	}
-	unlock, err := lock(ctx, dst+".lock")
+	unlock, err := filelock.Lock(ctx, dst+".lock")
 	if err != nil {
 		return "", explain(c.Dir, err)
 	}
@@ -145,31 +146,6 @@ func verify(dir string) error {
 		}
 	}
 	return nil
-}
-
-// lock takes an exclusive flock(2), which the kernel releases when the
-// process ends, however it ends.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil // closing releases the lock
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			_ = f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 }
 
 // explain says what to do about the errors that a cache folder can give.
