@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
@@ -113,7 +112,7 @@ func (l *Labs) Load(ctx context.Context, cluster provision.Cluster) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, image := range l.images {
 		g.Go(func() error {
-			if there, err := onEveryNode(ctx, cluster, image.Ref); err != nil || there {
+			if there, err := cluster.HasImage(ctx, image.Ref); err != nil || there {
 				return err
 			}
 			return cluster.LoadImages(ctx, func() (io.ReadCloser, error) {
@@ -124,17 +123,4 @@ func (l *Labs) Load(ctx context.Context, cluster provision.Cluster) error {
 		})
 	}
 	return g.Wait()
-}
-
-func onEveryNode(ctx context.Context, cluster provision.Cluster, ref string) (bool, error) {
-	for _, name := range cluster.Nodes() {
-		r, err := cluster.Node(name).Run(ctx, nil, "ctr", "-n", "k8s.io", "images", "ls", "-q", "name=="+ref)
-		if err != nil {
-			return false, fmt.Errorf("images of node %s: %w", name, err)
-		}
-		if strings.TrimSpace(string(r.Stdout)) == "" {
-			return false, nil
-		}
-	}
-	return true, nil
 }

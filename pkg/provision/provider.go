@@ -56,6 +56,15 @@ type Cluster interface {
 	Name() string
 	// KubeContext is the context's name in the kubeconfig.
 	KubeContext() string
+	// RuntimeClasses maps a runtime to the name of its RuntimeClass.
+	RuntimeClasses() map[string]string
 	// LoadImages loads a docker-archive stream into every node's containerd.
 	LoadImages(ctx context.Context, archive func() (io.ReadCloser, error)) error
+	// HasImage says whether every node's containerd has the image.
+	HasImage(ctx context.Context, ref string) (bool, error)
+	// ContainerdConfig is the effective configuration of a node's containerd,
+	// as `containerd config dump` prints it.
+	ContainerdConfig(ctx context.Context, node string) ([]byte, error)
+	// ContainerdLog is what a node's containerd logged in the last minutes.
+	ContainerdLog(ctx context.Context, node string) (string, error)
 }

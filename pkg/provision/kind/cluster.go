@@ -170,6 +170,40 @@ func (c *Cluster) loadImages(ctx context.Context, node string, archive func() (i
 	return nil
 }
 
+// HasImage implements provision.Cluster.
+func (c *Cluster) HasImage(ctx context.Context, ref string) (bool, error) {
+	for _, n := range c.nodes {
+		out, err := c.output(ctx, n, "ctr", "-n", "k8s.io", "images", "ls", "-q", "name=="+ref)
+		if err != nil {
+			return false, fmt.Errorf("images of node %s: %w", n, err)
+		}
+		if strings.TrimSpace(string(out)) == "" {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// ContainerdConfig implements provision.Cluster.
+func (c *Cluster) ContainerdConfig(ctx context.Context, node string) ([]byte, error) {
+	return c.output(ctx, node, "containerd", "config", "dump")
+}
+
+// ContainerdLog implements provision.Cluster.
+func (c *Cluster) ContainerdLog(ctx context.Context, node string) (string, error) {
+	out, err := c.output(ctx, node, "journalctl", "--unit=containerd", "--no-pager", "--output=cat", "--since=-5min")
+	return string(out), err
+}
+
+// output is what a command on a node prints; a non-zero exit code is an error.
+func (c *Cluster) output(ctx context.Context, node string, argv ...string) ([]byte, error) {
+	exit, err := c.Node(node).Run(ctx, nil, argv...)
+	if err == nil && exit.Code != 0 {
+		err = fmt.Errorf("%s on node %s ended with %d: %s", strings.Join(argv, " "), node, exit.Code, strings.TrimSpace(string(exit.Stderr)))
+	}
+	return exit.Stdout, err
+}
+
 // readClasses finds the RuntimeClasses that labctl labelled, by runtime.
 func readClasses(ctx context.Context, config *rest.Config) (map[string]string, error) {
 	client, err := kubernetes.NewForConfig(config)

@@ -19,6 +19,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/provision"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
 	"github.com/isolation-stack/labctl/pkg/provision/filelock"
+	"github.com/isolation-stack/labctl/pkg/provision/kubecontext"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
 
@@ -108,8 +109,8 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 	if err := ours(e, spec.Name, nodes); err != nil {
 		return nil, err
 	}
-	config := kubeconfigFor(spec.Kubeconfig)
-	if err := config.check(ctx, spec.Name); err != nil {
+	config := kubecontext.At(spec.Kubeconfig)
+	if err := config.Check(ctx, contextOf(spec.Name)); err != nil {
 		return nil, err
 	}
 	image, err := p.o.NodeImage(ctx, e, log)
@@ -128,10 +129,10 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 			return nil, err
 		}
 	}
-	if err := p.remember(spec.Name, config.path); err != nil {
+	if err := p.remember(spec.Name, config.Path); err != nil {
 		return nil, err
 	}
-	if err := config.add(ctx, spec.Name, c.config); err != nil {
+	if err := config.Add(ctx, contextOf(spec.Name), c.config); err != nil {
 		return nil, err
 	}
 	c.classes = classNames(spec)
@@ -228,7 +229,7 @@ func (p *Provider) Down(ctx context.Context, name string, log progress.Log) erro
 		return err
 	}
 	for _, config := range p.kubeconfigsOf(name) {
-		if err := config.remove(ctx, name); err != nil {
+		if err := config.Remove(ctx, contextOf(name)); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/google/renameio/v2"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/isolation-stack/labctl/pkg/provision/kubecontext"
 )
 
 // record is what is remembered of a cluster outside of it: the kubeconfigs
@@ -53,7 +56,7 @@ func (p *Provider) remember(cluster, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(p.recordPath(cluster), b, 0o600); err != nil {
+	if err := renameio.WriteFile(p.recordPath(cluster), b, 0o600); err != nil {
 		return fmt.Errorf("labctl's state: %w", err)
 	}
 	return nil
@@ -70,10 +73,10 @@ func (p *Provider) forget(cluster string) error {
 }
 
 // kubeconfigsOf are the files that may hold entries of the cluster.
-func (p *Provider) kubeconfigsOf(cluster string) []kubeconfig {
-	var files []kubeconfig
+func (p *Provider) kubeconfigsOf(cluster string) []kubecontext.File {
+	var files []kubecontext.File
 	for _, path := range append(p.recall(cluster).Kubeconfigs, clientcmd.NewDefaultPathOptions().GetLoadingPrecedence()...) {
-		files = append(files, kubeconfig{path: path})
+		files = append(files, kubecontext.File{Path: path})
 	}
 	return files
 }

@@ -18,18 +18,16 @@ const (
 	criPluginV3 = "io.containerd.cri.v1.runtime"
 )
 
-// Paths on the node.
-const (
-	ContainerdConfig = "/etc/containerd/config.toml"
-	// runscConfig is written when the node boots, by labctl-runtime-setup.
-	runscConfig = "/etc/containerd/runsc.toml"
-	crunBinary  = "/usr/bin/crun"
-)
+// ContainerdConfig is the path of containerd's configuration on a kind node.
+const ContainerdConfig = "/etc/containerd/config.toml"
 
 // Types of containerd shims.
 const (
 	runcShim  = "io.containerd.runc.v2"
 	runscShim = "io.containerd.runsc.v1"
+	// wasmedgeShim is runwasi's, which stands behind a handler wasmedge where
+	// labctl didn't make it.
+	wasmedgeShim = "io.containerd.wasmedge.v1"
 )
 
 // runscOptions is the TypeUrl of the gVisor shim's options (optionsType in
@@ -61,8 +59,9 @@ func Configure(current []byte) ([]byte, error) {
 		return nil, fmt.Errorf("containerd's handler runc has the type %v, not %s: labctl does not change it; start from a kind node's own configuration", t, runcShim)
 	}
 	runc["runtime_type"] = runcShim
-	runtimes[GVisor] = gvisorHandler()
-	runtimes[WasmEdge] = wasmedgeHandler(runc)
+	for name, handler := range KindNode.Handlers(runc) {
+		runtimes[name] = handler
+	}
 	// kind's entrypoint and labctl-runtime-setup turn this very line into true
 	// where the host needs it, so it has to be there.
 	if _, set := cri["restrict_oom_score_adj"]; !set {
@@ -71,26 +70,33 @@ func Configure(current []byte) ([]byte, error) {
 	return encode(config)
 }
 
-func gvisorHandler() map[string]any {
+// Handlers are the tables of the handlers gvisor and wasmedge for containerd's
+// configuration; runc is the table of the handler runc, whose options crun
+// gets as well.
+func (l Layout) Handlers(runc map[string]any) map[string]any {
+	return map[string]any{GVisor: l.gvisor(), WasmEdge: l.wasmedge(runc)}
+}
+
+func (l Layout) gvisor() map[string]any {
 	return map[string]any{
 		"runtime_type":    runscShim,
 		"pod_annotations": []any{"dev.gvisor.*"},
 		"options": map[string]any{
 			"TypeUrl":    runscOptions,
-			"ConfigPath": runscConfig,
+			"ConfigPath": l.RunscConfig,
 		},
 	}
 }
 
-// wasmedgeHandler is crun, which runs a .wasm entrypoint with libwasmedge when
-// the Pod's annotation asks for it (crun(1), run.oci.handler and
+// wasmedge is crun, which runs a .wasm entrypoint with libwasmedge when the
+// Pod's annotation asks for it (crun(1), run.oci.handler and
 // module.wasm.image/variant). In all else crun is set up as runc is.
-func wasmedgeHandler(runc map[string]any) map[string]any {
+func (l Layout) wasmedge(runc map[string]any) map[string]any {
 	options := map[string]any{}
 	if o, ok := runc["options"].(map[string]any); ok {
 		options = maps.Clone(o)
 	}
-	options["BinaryName"] = crunBinary
+	options["BinaryName"] = l.Crun
 	handler := map[string]any{
 		"runtime_type":    runcShim,
 		"pod_annotations": []any{"module.wasm.image/*", "run.oci.handler"},

@@ -11,13 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/isolation-stack/labctl/pkg/verify/probe"
+	"github.com/isolation-stack/labctl/pkg/provision"
 )
 
 // diagnose gathers what explains why a Pod of a proof isn't as it should be,
 // as indented lines. Whatever can't be had is left out: the error that it
 // explains is the one that counts.
-func diagnose(ctx context.Context, client kubernetes.Interface, cluster probe.Cluster, name string) string {
+func diagnose(ctx context.Context, client kubernetes.Interface, cluster provision.Cluster, name string) string {
 	var b strings.Builder
 	pod, err := client.CoreV1().Pods(proofNamespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -34,10 +34,9 @@ func diagnose(ctx context.Context, client kubernetes.Interface, cluster probe.Cl
 	if pod.Spec.NodeName == "" {
 		return b.String()
 	}
-	exit, err := cluster.Node(pod.Spec.NodeName).Run(ctx, nil,
-		"journalctl", "--unit=containerd", "--no-pager", "--output=cat", "--since=-5min")
-	if err == nil && exit.Code == 0 {
-		for _, line := range tellJournal(string(exit.Stdout), name) {
+	log, err := cluster.ContainerdLog(ctx, pod.Spec.NodeName)
+	if err == nil {
+		for _, line := range tellJournal(log, name) {
 			fmt.Fprintf(&b, "\n  containerd on %s: %s", pod.Spec.NodeName, line)
 		}
 	}

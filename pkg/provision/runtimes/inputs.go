@@ -1,5 +1,7 @@
 package runtimes
 
+import "fmt"
+
 // Inputs is everything that decides what this package puts on a node, for the
 // key of an image that holds it.
 func Inputs(o ShimOptions) ([]string, error) {
@@ -8,9 +10,7 @@ func Inputs(o ShimOptions) ([]string, error) {
 		return nil, err
 	}
 	inputs = append(inputs, Packages()...)
-	for _, content := range [][]byte{setupScript, runscWrapper, containerdDropIn} {
-		inputs = append(inputs, string(content))
-	}
+	inputs = append(inputs, setupScript, runscWrapper, fmt.Sprintf("%+v", KindNode), string(containerdDropIn))
 	// What Configure makes of next to nothing is all that it adds.
 	for _, file := range []string{"version = 2", "version = 3"} {
 		config, err := Configure([]byte(file))

@@ -14,7 +14,6 @@ import (
 	"github.com/isolation-stack/labctl/pkg/labprobe"
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
-	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
 
 const (
@@ -34,7 +33,7 @@ const (
 // it says: containerd on every node has the handler, and a Pod of the class has
 // given evidence of what it runs on, from inside and from the node. An error
 // holds what the cluster and containerd said.
-func Prove(ctx context.Context, cluster probe.Cluster, classes map[string]string, log progress.Log) (err error) {
+func Prove(ctx context.Context, cluster provision.Cluster, classes map[string]string, log progress.Log) (err error) {
 	step := log.Start("Proving the runtime classes")
 	defer func() { step.End(err) }()
 	client, err := kubernetes.NewForConfig(cluster.RESTConfig())
@@ -70,7 +69,7 @@ func Prove(ctx context.Context, cluster probe.Cluster, classes map[string]string
 }
 
 // proveHandlers reads containerd's effective configuration of every node.
-func proveHandlers(ctx context.Context, cluster probe.Cluster, classes map[string]string) error {
+func proveHandlers(ctx context.Context, cluster provision.Cluster, classes map[string]string) error {
 	var runtimes []string
 	for _, r := range Names {
 		if _, wanted := classes[r]; wanted {
@@ -78,14 +77,11 @@ func proveHandlers(ctx context.Context, cluster probe.Cluster, classes map[strin
 		}
 	}
 	for _, name := range cluster.Nodes() {
-		exit, err := cluster.Node(name).Run(ctx, nil, "containerd", "config", "dump")
+		dump, err := cluster.ContainerdConfig(ctx, name)
 		if err != nil {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
-		if exit.Code != 0 {
-			return fmt.Errorf("node %s: containerd config dump ended with %d: %s", name, exit.Code, exit.Stderr)
-		}
-		handlers, err := ReadBack(exit.Stdout)
+		handlers, err := ReadBack(dump)
 		if err != nil {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
@@ -111,7 +107,7 @@ func removeProofs(ctx context.Context, client kubernetes.Interface) error {
 // proof is that of one class.
 type proof struct {
 	client         kubernetes.Interface
-	cluster        probe.Cluster
+	cluster        provision.Cluster
 	runtime, class string
 }
 

@@ -3,54 +3,48 @@ package runtimes
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/rest"
 
-	"github.com/isolation-stack/labctl/pkg/verify/probe"
+	"github.com/isolation-stack/labctl/pkg/provision"
 )
 
-// nodes is a cluster whose nodes answer every command with a text.
-type nodes map[string]string
+// nodes is a cluster whose containerd answers with a text; what it doesn't
+// define is not called.
+type nodes struct {
+	provision.Cluster
+	dump map[string]string
+}
 
-func (n nodes) RESTConfig() *rest.Config             { return &rest.Config{} }
-func (n nodes) Nodes() []string                      { return []string{"a", "b"} }
-func (n nodes) Node(name string) probe.Place         { return answer{name, n[name]} }
-func (n nodes) RuntimeClass(r string) (string, bool) { return r, true }
-func (n nodes) ProbeImage(string) string             { return "localhost/labctl/labprobe:x" }
-
-type answer struct{ name, text string }
-
-func (a answer) Name() string     { return "node/" + a.name }
-func (a answer) Labprobe() string { return "" }
-func (a answer) Run(context.Context, io.Reader, ...string) (probe.Exit, error) {
-	if a.text == "" {
-		return probe.Exit{Code: 127, Stderr: []byte("not found")}, nil
+func (n nodes) Nodes() []string          { return []string{"a", "b"} }
+func (n nodes) ProbeImage(string) string { return "localhost/labctl/labprobe:x" }
+func (n nodes) ContainerdConfig(_ context.Context, node string) ([]byte, error) {
+	if n.dump[node] == "" {
+		return nil, errors.New("containerd config dump ended with 127: not found")
 	}
-	return probe.Exit{Stdout: []byte(a.text)}, nil
+	return []byte(n.dump[node]), nil
 }
 
 func TestProveHandlers(t *testing.T) {
 	all := map[string]string{Runc: Runc, GVisor: GVisor, WasmEdge: WasmEdge}
 	good, bare := string(read(t, "dump-2.4.toml")), string(read(t, "kind.toml"))
 	for name, c := range map[string]struct {
-		nodes   nodes
+		dump    map[string]string
 		classes map[string]string
 		want    string
 	}{
-		"both nodes have them":     {nodes{"a": good, "b": good}, all, ""},
-		"one node lacks them":      {nodes{"a": good, "b": bare}, all, "node b: containerd has no handler gvisor"},
-		"only runc is asked for":   {nodes{"a": good, "b": bare}, map[string]string{Runc: Runc}, ""},
-		"containerd isn't there":   {nodes{"a": "", "b": good}, all, "node a: containerd config dump ended with 127: not found"},
-		"the dump is not readable": {nodes{"a": "x", "b": good}, all, "node a: containerd config dump"},
+		"both nodes have them":     {map[string]string{"a": good, "b": good}, all, ""},
+		"one node lacks them":      {map[string]string{"a": good, "b": bare}, all, "node b: containerd has no handler gvisor"},
+		"only runc is asked for":   {map[string]string{"a": good, "b": bare}, map[string]string{Runc: Runc}, ""},
+		"containerd isn't there":   {map[string]string{"a": "", "b": good}, all, "node a: containerd config dump ended with 127: not found"},
+		"the dump is not readable": {map[string]string{"a": "x", "b": good}, all, "node a: containerd config dump"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := proveHandlers(context.Background(), c.nodes, c.classes)
+			err := proveHandlers(context.Background(), nodes{dump: c.dump}, c.classes)
 			if c.want == "" && err != nil {
 				t.Error(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/BurntSushi/toml"
@@ -73,31 +74,36 @@ func CheckHandlers(handlers []Handler, runtimes ...string) error {
 }
 
 func checkHandler(h Handler) error {
-	is := func(option, want string) error {
-		if got, _ := h.Options[option].(string); got != want {
-			return fmt.Errorf("option %s is %q, not %q", option, got, want)
-		}
-		return nil
+	option := func(name string) string {
+		value, _ := h.Options[name].(string)
+		return value
 	}
 	wantType := runcShim
 	if h.Name == GVisor {
 		wantType = runscShim
+	}
+	if h.Name == WasmEdge && h.Type == wasmedgeShim {
+		return nil // runwasi's, which has no options that matter
 	}
 	if h.Type != wantType {
 		return fmt.Errorf("its type is %q, not %q", h.Type, wantType)
 	}
 	switch h.Name {
 	case Runc:
-		if name, _ := h.Options["BinaryName"].(string); name != "" {
-			return fmt.Errorf("option BinaryName is %q, not runc's default", name)
+		if name := option("BinaryName"); name != "" && path.Base(name) != "runc" {
+			return fmt.Errorf("option BinaryName is %q, not runc", name)
 		}
 	case GVisor:
-		return errors.Join(is("TypeUrl", runscOptions), is("ConfigPath", runscConfig))
+		if option("TypeUrl") != runscOptions || option("ConfigPath") == "" {
+			return fmt.Errorf("options TypeUrl %q and ConfigPath %q don't reach the shim's configuration", option("TypeUrl"), option("ConfigPath"))
+		}
 	case WasmEdge:
 		if !slices.Contains(h.PodAnnotations, "module.wasm.image/*") {
 			return fmt.Errorf("pod_annotations %q don't let module.wasm.image/* through", h.PodAnnotations)
 		}
-		return is("BinaryName", crunBinary)
+		if name := option("BinaryName"); path.Base(name) != "crun" {
+			return fmt.Errorf("option BinaryName is %q, not crun", name)
+		}
 	}
 	return nil
 }

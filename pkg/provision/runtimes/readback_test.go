@@ -58,8 +58,8 @@ func TestCheckHandlersRefuses(t *testing.T) {
 		"gvisor without options": {Handler{Name: GVisor, Type: runscShim}, "ConfigPath"},
 		"wasmedge that is runc":  {Handler{Name: WasmEdge, Type: runcShim, PodAnnotations: []string{"module.wasm.image/*"}}, "BinaryName"},
 		"wasmedge without annotations": {
-			Handler{Name: WasmEdge, Type: runcShim, Options: map[string]any{"BinaryName": crunBinary}}, "module.wasm.image/*"},
-		"runc that is crun": {Handler{Name: Runc, Type: runcShim, Options: map[string]any{"BinaryName": crunBinary}}, "BinaryName"},
+			Handler{Name: WasmEdge, Type: runcShim, Options: map[string]any{"BinaryName": KindNode.Crun}}, "module.wasm.image/*"},
+		"runc that is crun": {Handler{Name: Runc, Type: runcShim, Options: map[string]any{"BinaryName": KindNode.Crun}}, "BinaryName"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := CheckHandlers([]Handler{c.handler}, c.handler.Name)
@@ -67,5 +67,16 @@ func TestCheckHandlersRefuses(t *testing.T) {
 				t.Errorf("got %v, want it to say %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A handler wasmedge that is runwasi's, which K3s makes where it finds the
+// shim, is as good; one by any other shim isn't.
+func TestCheckHandlersRunwasi(t *testing.T) {
+	if err := CheckHandlers([]Handler{{Name: WasmEdge, Type: wasmedgeShim}}, WasmEdge); err != nil {
+		t.Error(err)
+	}
+	if err := CheckHandlers([]Handler{{Name: WasmEdge, Type: "io.containerd.wasmtime.v1"}}, WasmEdge); err == nil {
+		t.Error("wasmtime passes for wasmedge")
 	}
 }

@@ -63,8 +63,12 @@ func (s sighting) judge(runtime string) error {
 		}
 	}
 	handlerType, shim := runcShim, "containerd-shim-runc-v2"
-	if runtime == GVisor {
+	runwasi := runtime == WasmEdge && s.handlerType == wasmedgeShim
+	switch {
+	case runtime == GVisor:
 		handlerType, shim = runscShim, shimProgram
+	case runwasi:
+		handlerType, shim = wasmedgeShim, "containerd-shim-wasmedge-v1"
 	}
 	want(s.handlerType == handlerType, "containerd ran it with %q, not %s", s.handlerType, handlerType)
 	want(s.shim == shim, "its process is a child of %q, not of %s", s.shim, shim)
@@ -81,7 +85,7 @@ func (s sighting) judge(runtime string) error {
 		want(s.program == "runsc-sandbox", "its process on the node is %q, not runsc-sandbox", s.program)
 	case WasmEdge:
 		want(s.text("go.os") == "wasip1", "the program inside is built for %q, not wasip1", s.text("go.os"))
-		want(s.comm == "wasmedge", "its process on the node is %q, not wasmedge", s.comm)
+		want(s.comm == "wasmedge" || runwasi, "its process on the node is %q, not wasmedge", s.comm)
 	default:
 		want(false, "there is no proof for the runtime %s", runtime)
 	}

@@ -73,6 +73,19 @@ func TestJudgeGVisorThatIsRunc(t *testing.T) {
 	}
 }
 
+// runwasi's own shim stands for WasmEdge too, but only with a module inside.
+func TestJudgeRunwasi(t *testing.T) {
+	s := parseLook("type=io.containerd.wasmedge.v1\ncomm=labprobe.wasm\nshim=/opt/bin/containerd-shim-wasmedge-v1\n")
+	s.inside = see(WasmEdge, WasmEdge).inside
+	if err := s.judge(WasmEdge); err != nil {
+		t.Error(err)
+	}
+	s.inside = see(Runc, Runc).inside
+	if s.judge(WasmEdge) == nil {
+		t.Error("a Linux program passes for a module")
+	}
+}
+
 func TestJudgeNothingSeen(t *testing.T) {
 	for _, runtime := range append(slices.Clone(Names), "other") {
 		if (sighting{}).judge(runtime) == nil {

@@ -1,4 +1,4 @@
-package kind
+package kubecontext
 
 import (
 	"errors"
@@ -49,12 +49,12 @@ func TestKubeconfigComesAndGoes(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	k := kubeconfigFor(link)
+	k := At(link)
 	for _, server := range []string{"https://127.0.0.1:1", "https://127.0.0.1:2"} { // run twice
-		if err := k.check(t.Context(), "lab"); err != nil {
+		if err := k.Check(t.Context(), "kind-lab"); err != nil {
 			t.Fatal(err)
 		}
-		if err := k.add(t.Context(), "lab", labConfig(server)); err != nil {
+		if err := k.Add(t.Context(), "kind-lab", labConfig(server)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -68,7 +68,7 @@ func TestKubeconfigComesAndGoes(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
 		t.Error("the mode changed")
 	}
-	if err := k.remove(t.Context(), "lab"); err != nil {
+	if err := k.Remove(t.Context(), "kind-lab"); err != nil {
 		t.Fatal(err)
 	}
 	if c = load(t, path); c.CurrentContext != "prod" || len(c.Clusters) != 1 || len(c.AuthInfos) != 1 || len(c.Contexts) != 1 {
@@ -81,19 +81,19 @@ func TestKubeconfigComesAndGoes(t *testing.T) {
 }
 
 func TestKubeconfigThatLabctlMadeGoes(t *testing.T) {
-	k := kubeconfigFor(filepath.Join(t.TempDir(), "deep", "config"))
-	if err := k.add(t.Context(), "lab", labConfig("https://127.0.0.1:1")); err != nil {
+	k := At(filepath.Join(t.TempDir(), "deep", "config"))
+	if err := k.Add(t.Context(), "kind-lab", labConfig("https://127.0.0.1:1")); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(k.path); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(k.Path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
 	for range 2 { // the second finds nothing
-		if err := k.remove(t.Context(), "lab"); err != nil {
+		if err := k.Remove(t.Context(), "kind-lab"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := os.Stat(k.path); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(k.Path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the file is still there: %v", err)
 	}
 }
@@ -109,13 +109,13 @@ func TestKubeconfigEntriesOfTheUsersAreRefused(t *testing.T) {
 		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		k := kubeconfigFor(path)
-		for _, err := range []error{k.check(t.Context(), "lab"), k.add(t.Context(), "lab", labConfig("https://127.0.0.1:1"))} {
+		k := At(path)
+		for _, err := range []error{k.Check(t.Context(), "kind-lab"), k.Add(t.Context(), "kind-lab", labConfig("https://127.0.0.1:1"))} {
 			if err == nil || !strings.Contains(err.Error(), what+" kind-lab") || !strings.Contains(err.Error(), "--kubeconfig") {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		if err := k.remove(t.Context(), "lab"); err != nil {
+		if err := k.Remove(t.Context(), "kind-lab"); err != nil {
 			t.Error(err)
 		}
 		if after, err := os.ReadFile(path); err != nil || string(after) != before {
@@ -140,7 +140,7 @@ func TestKubeconfigThatCannotBeWritten(t *testing.T) {
 		"somebody's lock was left over": {locked, locked + ".lock"},
 		"it is a folder":                {dir, "is a directory"},
 	} {
-		err := kubeconfigFor(c[0]).check(t.Context(), "lab")
+		err := At(c[0]).Check(t.Context(), "kind-lab")
 		if err == nil || !strings.Contains(err.Error(), c[1]) || !strings.Contains(err.Error(), "--kubeconfig") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -152,7 +152,7 @@ func TestKubeconfigThatCannotBeWritten(t *testing.T) {
 	if err := os.Mkdir(denied, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	if err := kubeconfigFor(filepath.Join(denied, "config")).check(t.Context(), "lab"); !errors.Is(err, os.ErrPermission) {
+	if err := At(filepath.Join(denied, "config")).Check(t.Context(), "kind-lab"); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("no rights: %v", err)
 	}
 }

@@ -1,4 +1,7 @@
-package kind
+// Package kubecontext writes contexts of lab clusters into kubeconfig files of
+// the user's, marks them, and takes them out again; it touches no entry that
+// has no mark.
+package kubecontext
 
 import (
 	"context"
@@ -10,14 +13,15 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// kubeconfig is one of the user's files. Entries that labctl writes carry an
+// File is a kubeconfig of the user's. Entries that labctl writes carry an
 // extension; entries without it are never touched.
-type kubeconfig struct{ path string }
+type File struct{ Path string }
 
 // extension is the name of the mark in an entry.
 const extension = "labctl.dev"
@@ -32,27 +36,27 @@ type mark struct {
 	Created bool `json:"createdFile,omitempty"`
 }
 
-// kubeconfigFor is the file at path, or by kubectl's rules if it is "".
-func kubeconfigFor(path string) kubeconfig {
+// At is the file at path, or by kubectl's rules if it is "".
+func At(path string) File {
 	if path == "" {
 		path = clientcmd.NewDefaultPathOptions().GetDefaultFilename()
 	}
-	return kubeconfig{path: path}
+	return File{Path: path}
 }
 
-// check refuses, before anything slow, a file that can't be written or whose
-// entries of that name are somebody else's.
-func (k kubeconfig) check(ctx context.Context, cluster string) error {
+// Check refuses, before anything slow, a file that can't be written or whose
+// entries of that name (a context's) are somebody else's.
+func (k File) Check(ctx context.Context, key string) error {
 	return k.edit(ctx, func(c *clientcmdapi.Config, _ bool) (bool, error) {
-		return false, foreign(c, k.path, contextOf(cluster))
+		return false, foreign(c, k.Path, key)
 	})
 }
 
-// add writes the cluster's entries and makes its context the current one.
-func (k kubeconfig) add(ctx context.Context, cluster string, from *clientcmdapi.Config) error {
-	key := contextOf(cluster)
+// Add writes the entries that from has under the name key, and makes that
+// context the current one.
+func (k File) Add(ctx context.Context, key string, from *clientcmdapi.Config) error {
 	return k.edit(ctx, func(c *clientcmdapi.Config, exists bool) (bool, error) {
-		if err := foreign(c, k.path, key); err != nil {
+		if err := foreign(c, k.Path, key); err != nil {
 			return false, err
 		}
 		m := mark{APIVersion: "labctl.dev/v1alpha1", Kind: "KubeconfigEntry", Created: !exists}
@@ -78,11 +82,10 @@ func (k kubeconfig) add(ctx context.Context, cluster string, from *clientcmdapi.
 	})
 }
 
-// remove takes labctl's entries out and goes back to the context before; a
+// Remove takes labctl's entries of that name out and goes back to the context before; a
 // file that labctl made and that is empty then goes too.
-func (k kubeconfig) remove(ctx context.Context, cluster string) error {
-	key := contextOf(cluster)
-	if _, err := os.Stat(k.path); errors.Is(err, fs.ErrNotExist) {
+func (k File) Remove(ctx context.Context, key string) error {
+	if _, err := os.Stat(k.Path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return k.edit(ctx, func(c *clientcmdapi.Config, _ bool) (bool, error) {
@@ -100,7 +103,7 @@ func (k kubeconfig) remove(ctx context.Context, cluster string) error {
 			}
 		}
 		if m.Created && len(c.Clusters)+len(c.AuthInfos)+len(c.Contexts) == 0 {
-			return false, os.Remove(k.path)
+			return false, os.Remove(k.Path)
 		}
 		return true, nil
 	})
@@ -150,8 +153,8 @@ func readMark(c *clientcmdapi.Config, key string) (mark, bool) {
 
 // edit changes the file under kubectl's lock, in one step: a full disk or a
 // kill leaves the old file.
-func (k kubeconfig) edit(ctx context.Context, change func(c *clientcmdapi.Config, exists bool) (write bool, err error)) error {
-	path := k.path
+func (k File) edit(ctx context.Context, change func(c *clientcmdapi.Config, exists bool) (write bool, err error)) error {
+	path := k.Path
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
@@ -183,14 +186,14 @@ func (k kubeconfig) edit(ctx context.Context, change func(c *clientcmdapi.Config
 	if err != nil {
 		return k.explain(err)
 	}
-	if err := replace(path, b, mode); err != nil {
+	if err := renameio.WriteFile(path, b, mode, renameio.IgnoreUmask()); err != nil {
 		return k.explain(err)
 	}
 	return nil
 }
 
-func (k kubeconfig) explain(err error) error {
-	return fmt.Errorf("kubeconfig %s: %w; --kubeconfig FILE or the variable KUBECONFIG names another file", k.path, err)
+func (k File) explain(err error) error {
+	return fmt.Errorf("kubeconfig %s: %w; --kubeconfig FILE or the variable KUBECONFIG names another file", k.Path, err)
 }
 
 // lockKubeconfig takes the lock that client-go and kind take: a file made
@@ -213,21 +216,4 @@ func lockKubeconfig(ctx context.Context, path string) (unlock func(), err error)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// replace writes the file beside and renames it.
-func replace(path string, content []byte, mode fs.FileMode) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".labctl-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(content)
-	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
 }
