@@ -14,6 +14,7 @@ var commands = slices.Concat(
 	privilegeCommands,
 	limitCommands,
 	benchCommands,
+	workCommands,
 	measureCommands,
 	nodeCommands,
 	bpfCommands,
