@@ -121,10 +121,14 @@ func store(dir string, s Script, mode os.FileMode) (string, error) {
 	return dst, writeFile(dst, mode, bytes.NewReader(s.Text), nil)
 }
 
+// partial is the ending of a file that is being written. The name is always
+// the same, so that what a killed labctl leaves is overwritten by the next.
+const partial = ".labctl-partial"
+
 // writeFile makes a file of what r gives, which is on disk and has passed
 // check (may be nil) before it has its name.
 func writeFile(dst string, mode os.FileMode, r io.Reader, check func() error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(dst), "."+filepath.Base(dst)+".*")
+	f, err := os.OpenFile(dst+partial, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
