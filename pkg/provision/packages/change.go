@@ -1,0 +1,161 @@
+package packages
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/isolation-stack/labctl/pkg/progress"
+	"github.com/isolation-stack/labctl/pkg/provision/machine"
+)
+
+// change runs f, which changes what is installed, once no other package
+// manager is at work and what an interrupted labctl left is repaired.
+func change(ctx context.Context, m machine.Machine, log progress.Log, f func() error) error {
+	if err := waitForDpkg(ctx, m, log); err != nil {
+		return err
+	}
+	if err := repair(ctx, m, log); err != nil {
+		return err
+	}
+	if err := mark(m); err != nil {
+		return fmt.Errorf("labctl's folder on this machine: %w; run labctl as root", err)
+	}
+	err := f()
+	if ctx.Err() != nil {
+		return errors.Join(ctx.Err(), err) // the mark stays: dpkg may be in the middle
+	}
+	broken, brokenErr := interrupted(ctx, m)
+	if brokenErr == nil && broken == "" {
+		err = errors.Join(err, unmark(m))
+	}
+	return err
+}
+
+func mark(m machine.Machine) error {
+	if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(m.Path(started), nil, 0o644)
+}
+
+func unmark(m machine.Machine) error {
+	err := os.Remove(m.Path(started))
+	_ = os.Remove(m.Path(dir)) // stays unless it is empty
+	return err
+}
+
+// repair ends what dpkg was interrupted in, if labctl had started it.
+func repair(ctx context.Context, m machine.Machine, log progress.Log) error {
+	broken, err := interrupted(ctx, m)
+	if err != nil || broken == "" {
+		return err
+	}
+	if _, err := os.Stat(m.Path(started)); err != nil {
+		return fmt.Errorf("dpkg was interrupted on this machine, and not by labctl; run `dpkg --configure --pending` and then the same command again. dpkg says: %s", broken)
+	}
+	log.Info("labctl was interrupted while dpkg was at work; dpkg --configure --pending ends that")
+	exit, err := m.Run(ctx, machine.Command{Argv: []string{"dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"}, Env: environment, Log: log.Output()})
+	if err != nil {
+		return fmt.Errorf("repair dpkg's state: %w", err)
+	}
+	if exit.Code != 0 {
+		// Packages that were unpacked without what they depend on stay so
+		// until apt-get install brings that; the next step does.
+		log.Info("dpkg could not configure everything yet: %s", tail(string(exit.Stderr), 1))
+	}
+	return nil
+}
+
+// interrupted says in what dpkg was interrupted; "" if it wasn't. The journal
+// is what apt looks at (updates/, dpkg's internals), the audit is dpkg's own
+// (dpkg(1)).
+func interrupted(ctx context.Context, m machine.Machine) (string, error) {
+	journal, err := os.ReadDir(m.Path("/var/lib/dpkg/updates"))
+	if err != nil && !os.IsNotExist(err) {
+		return "", err
+	}
+	for _, f := range journal {
+		if strings.Trim(f.Name(), "0123456789") == "" {
+			return "its journal /var/lib/dpkg/updates isn't empty", nil
+		}
+	}
+	audit, err := m.Output(ctx, "dpkg", "--audit")
+	return strings.TrimSpace(audit), err
+}
+
+// locks are the files that dpkg and its frontends lock while they work
+// (dpkg's doc/frontend.txt).
+var locks = []string{"/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"}
+
+// waitForDpkg waits until no other package manager is at work.
+func waitForDpkg(ctx context.Context, m machine.Machine, log progress.Log) error {
+	said := false
+	for {
+		holder, err := holder(m)
+		if err != nil || holder == "" {
+			return err
+		}
+		if !said {
+			log.Info("Another package manager is at work (%s); waiting for it to end", holder)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("another package manager (%s) holds dpkg's lock: %w", holder, ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// holder names the process that holds one of dpkg's locks (fcntl(2)); "" if
+// none does.
+func holder(m machine.Machine) (string, error) {
+	for _, path := range locks {
+		f, err := os.OpenFile(m.Path(path), os.O_RDWR, 0)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("dpkg's lock: %w; run labctl as root", err)
+		}
+		l := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
+		err = syscall.FcntlFlock(f.Fd(), syscall.F_GETLK, &l)
+		_ = f.Close() // nothing was written, and labctl holds no lock on it
+		if err != nil {
+			return "", fmt.Errorf("dpkg's lock %s: %w", path, err)
+		}
+		if l.Type != syscall.F_UNLCK {
+			return process(m, int(l.Pid)), nil
+		}
+	}
+	return "", nil
+}
+
+func process(m machine.Machine, pid int) string {
+	comm, err := m.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil { // ended meanwhile, or of another pid namespace
+		return fmt.Sprintf("process %d", pid)
+	}
+	return fmt.Sprintf("%s, process %d", strings.TrimSpace(string(comm)), pid)
+}
+
+func sha256File(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }() // only read
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), ctx.Err()
+}
