@@ -35,13 +35,9 @@ func (b *builder) ensureDebianBase(ctx context.Context) (ref string, err error) 
 	if ok, err := b.has(ctx, ref); err != nil || ok {
 		return ref, err
 	}
-	programs, err := b.src.programs()
-	if err != nil {
-		return "", err
-	}
 	var root string
 	var r roots
-	bins := map[string]string{}
+	var bins map[string]string
 	// Packages wait for the network and the disk, the compiler for the CPU.
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -55,12 +51,8 @@ func (b *builder) ensureDebianBase(ctx context.Context) (ref string, err error) 
 		return err
 	})
 	g.Go(func() (err error) {
-		for _, p := range programs {
-			if bins[p.module], err = b.goBuild(gctx, p); err != nil {
-				return err
-			}
-		}
-		return nil
+		bins, err = b.programs(gctx)
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		return "", err

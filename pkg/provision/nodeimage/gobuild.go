@@ -62,6 +62,31 @@ func (s sources) programs() ([]program, error) {
 	}, nil
 }
 
+// Programs gives the folders with the programs that the Debian base is made
+// from, by their modules below images/ (kubernetes, containerd, coredns, …);
+// what the cache doesn't have is built. It needs no container engine.
+func Programs(ctx context.Context, o Options, log progress.Log) (map[string]string, error) {
+	b, err := newBuilder(nil, o, log)
+	if err != nil {
+		return nil, err
+	}
+	return b.programs(ctx)
+}
+
+func (b *builder) programs(ctx context.Context) (map[string]string, error) {
+	programs, err := b.src.programs()
+	if err != nil {
+		return nil, err
+	}
+	dirs := map[string]string{}
+	for _, p := range programs {
+		if dirs[p.module], err = b.goBuild(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	return dirs, nil
+}
+
 // versionFlags set the version that Kubernetes' own build sets
 // (hack/lib/version.sh): kubeadm and the API server compare it.
 func versionFlags(v string) []string {
