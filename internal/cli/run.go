@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isolation-stack/labctl/pkg/provision"
+	"github.com/isolation-stack/labctl/pkg/verify"
 )
 
 func newRunCommand(g *global) *cobra.Command {
@@ -25,6 +26,7 @@ verdicts and take the cluster down again. A cluster that was up before stays.
 ` + exitCodesHelp,
 		Example: `  labctl run isolation-stack
   labctl run --all --keep
+  labctl run isolation-stack --provider k3s
   labctl run l-3-containerization --junit report.xml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := vf.plan(args)
@@ -39,14 +41,12 @@ verdicts and take the cluster down again. A cluster that was up before stays.
 			if !needsCluster(plan) {
 				return runVerify(cmd.Context(), g, c, plan, nil, vf)
 			}
-			for _, l := range plan.Labs {
-				if n := l.Spec.Needs.Nodes; n != nil && *n-1 > uf.workers {
-					uf.workers = *n - 1
-				}
-			}
 			labs, err := newLabs(uf.options())
 			if err != nil {
 				return err
+			}
+			if labs.MakesNodes {
+				uf.workers = max(uf.workers, workersFor(plan))
 			}
 			_, err = labs.Get(cmd.Context(), uf.name)
 			if err != nil && !errors.Is(err, provision.ErrNotFound) {
@@ -60,7 +60,7 @@ verdicts and take the cluster down again. A cluster that was up before stays.
 			}
 			err = runVerify(cmd.Context(), g, c, plan, cluster, vf)
 			if keep || cmd.Context().Err() != nil {
-				c.Info("The cluster stays; remove it with: labctl down --name %s", uf.name)
+				c.Info("The cluster stays; remove it with: %s", uf.command("down"))
 				return err
 			}
 			return errors.Join(err, downAfter(c, uf.clusterFlags))
@@ -72,10 +72,25 @@ verdicts and take the cluster down again. A cluster that was up before stays.
 	return cmd
 }
 
+// workersFor is how many workers the labs want. Where the nodes are those that
+// are there, a probe that misses one says so.
+func workersFor(plan verify.Plan) int {
+	workers := 0
+	for _, l := range plan.Labs {
+		if n := l.Spec.Needs.Nodes; n != nil {
+			workers = max(workers, *n-1)
+		}
+	}
+	return workers
+}
+
+// downLimit is for what takes longest: K3s's uninstall script and apt.
+const downLimit = 5 * time.Minute
+
 // downAfter takes the cluster down with a context of its own, so that a
 // --timeout that ended the run doesn't leave the cluster behind.
 func downAfter(c *console, f clusterFlags) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), downLimit)
 	defer cancel()
 	return runDown(ctx, c, f)
 }

@@ -91,7 +91,8 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
 		Example: `  labctl verify isolation-stack
   labctl verify --all -o wide --lang zh
   labctl verify --all --layer L-4 --junit report.xml
-  labctl verify l-4-sandboxing --claim 29-100 -o json`,
+  labctl verify l-4-sandboxing --claim 29-100 -o json
+  labctl verify --all --provider kubeconfig --context edge`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := vf.plan(args)
 			if err != nil {
@@ -110,7 +111,7 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
 				}
 				if cluster, err = labs.Get(cmd.Context(), cf.name); err != nil {
 					if errors.Is(err, provision.ErrNotFound) {
-						err = fmt.Errorf("cluster %s is not up; bring it up with: labctl up --name %s", cf.name, cf.name)
+						err = fmt.Errorf("cluster %s is not up; bring it up with: %s", cf.name, cf.command("up"))
 					}
 					return provisionError(err, c)
 				}

@@ -18,29 +18,47 @@ import (
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
-	"github.com/isolation-stack/labctl/pkg/provision/kind"
+	"github.com/isolation-stack/labctl/pkg/provision/k3s"
+	"github.com/isolation-stack/labctl/pkg/provision/kubeconfig"
 	"github.com/isolation-stack/labctl/pkg/provision/nodeimage"
 	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
 	"github.com/isolation-stack/labctl/pkg/verify/node"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
 
-// Options say how a lab is provisioned.
+// Options say how a lab is provisioned. What is said of another provider than
+// the chosen one is ignored.
 type Options struct {
-	Engine    engine.Options
-	NodeImage nodeimage.Options
-	// APIServerPort on 127.0.0.1; 0 takes a free one.
+	// Provider is one of Providers; "" is Kind.
+	Provider string
+	// StateDir is labctl's folder for state; "" is engine.DefaultStateDir.
+	StateDir string
+	// Engine, NodeImage and APIServerPort (on 127.0.0.1; 0 takes a free one)
+	// are for Kind. DebianMirror and GVisorDir of NodeImage are for K3s as well.
+	Engine        engine.Options
+	NodeImage     nodeimage.Options
 	APIServerPort int32
+	// K3s is for K3s. New fills in what isn't the user's to say.
+	K3s k3s.Options
+	// Kubeconfig is for Kubeconfig. New fills in what isn't the user's to say.
+	Kubeconfig kubeconfig.Options
 }
 
 // Labs provisions labs with one provider.
 type Labs struct {
 	provision.Provider
+	// MakesNodes says that the provider makes as many nodes as are wanted.
+	MakesNodes bool
+
 	images []*probeimage.Image
+	plan   func(ctx context.Context, spec provision.ClusterSpec) (Plan, error)
 }
 
+// Plan is what Up would do: text for people, JSON for machines.
+type Plan interface{ String() string }
+
 // New joins the parts; it does nothing yet. An error is a labctl that was
-// built without its payload.
+// built without its payload, or options that the provider refuses.
 func New(o Options) (*Labs, error) {
 	program, err := payload.Labprobe()
 	if err != nil {
@@ -58,22 +76,28 @@ func New(o Options) (*Labs, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := kind.New(kind.Options{
-		Engine:        o.Engine,
-		APIServerPort: o.APIServerPort,
-		NodeImage: func(ctx context.Context, e *engine.Engine, log progress.Log) (string, error) {
-			img, err := nodeimage.Ensure(ctx, e, o.NodeImage, log)
-			return img.Reference, err
-		},
-		ProbeImages: map[string]string{
-			runtimes.Runc: native.Ref, runtimes.GVisor: native.Ref, runtimes.WasmEdge: wasm.Ref,
-		},
-		Equip: func(p probe.Place) probe.Place { return node.Equip(p, program, module) },
+	if o.StateDir == "" {
+		if o.StateDir, err = engine.DefaultStateDir(); err != nil {
+			return nil, err
+		}
+	}
+	labs, err := choose(o, probes{
+		images: map[string]string{runtimes.Runc: native.Ref, runtimes.GVisor: native.Ref, runtimes.WasmEdge: wasm.Ref},
+		equip:  func(p probe.Place) probe.Place { return node.Equip(p, program, module) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Labs{Provider: p, images: []*probeimage.Image{native, wasm}}, nil
+	labs.images = []*probeimage.Image{native, wasm}
+	return labs, nil
+}
+
+// Plan says what Up would do. A provider that has no plan is an error.
+func (l *Labs) Plan(ctx context.Context, spec provision.ClusterSpec) (Plan, error) {
+	if l.plan == nil {
+		return nil, fmt.Errorf("the provider %s has no plan to show", l.Name())
+	}
+	return l.plan(ctx, spec)
 }
 
 // Up brings the cluster up and returns when a Pod of each runtime class has

@@ -2,13 +2,11 @@ package lifecycle
 
 import (
 	"context"
-	"path/filepath"
 
 	"github.com/isolation-stack/labctl/images"
 	"github.com/isolation-stack/labctl/internal/payload"
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
-	"github.com/isolation-stack/labctl/pkg/provision/debian"
 	"github.com/isolation-stack/labctl/pkg/provision/microvm"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
@@ -31,10 +29,7 @@ func MicroVM(ctx context.Context, debianMirror string, log progress.Log) (*probe
 	return microvm.Prepare(ctx, microvm.Options{
 		Cache: cache, Suite: pins.Debian.Suite, Labprobe: program, Log: log,
 		Apt: func(ctx context.Context) (microvm.Apt, error) {
-			return debian.Open(ctx, debian.Options{
-				Dir:   filepath.Join(cache.Dir, "apt"),
-				Suite: pins.Debian.Suite, Mirror: debianMirror, Log: log.Output(),
-			})
+			return openApt(ctx, cache, debianMirror, log)
 		},
 	})
 }
