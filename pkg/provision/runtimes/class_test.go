@@ -64,3 +64,36 @@ func TestApplyRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestApplyUses is a class that somebody else made and that fits.
+func TestApplyUses(t *testing.T) {
+	k3s := map[string]string{k3sOwner: k3sAddon}
+	for name, c := range map[string]struct {
+		annotations map[string]string
+		handler     string
+		use         []func(*nodev1.RuntimeClass) bool
+		want        string // of the error; "" for none
+	}{
+		"K3s's own class":                   {k3s, "wasmedge", nil, ""},
+		"K3s's own class, another handler":  {k3s, "crun", nil, "not wasmedge"},
+		"the user's class":                  {nil, "wasmedge", nil, "labctl didn't make it"},
+		"another Rancher product's":         {map[string]string{k3sOwner: "helm.cattle.io/v1, Kind=HelmChart"}, "wasmedge", nil, "labctl didn't make it"},
+		"anyone's class":                    {nil, "wasmedge", []func(*nodev1.RuntimeClass) bool{Anyone}, ""},
+		"anyone's class of another handler": {nil, "spin", []func(*nodev1.RuntimeClass) bool{Anyone}, "--runtime-class wasmedge=NAME"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			client := fake.NewClientset(&nodev1.RuntimeClass{
+				ObjectMeta: metav1.ObjectMeta{Name: "wasmedge", Annotations: c.annotations}, Handler: c.handler,
+			})
+			err := Apply(ctx, client, map[string]string{WasmEdge: "wasmedge"}, c.use...)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want it to say %q", err, c.want)
+			}
+			after, err := client.NodeV1().RuntimeClasses().Get(ctx, "wasmedge", metav1.GetOptions{})
+			if err != nil || after.Handler != c.handler || len(after.Labels) > 0 {
+				t.Errorf("the class was touched: %v %v", after, err)
+			}
+		})
+	}
+}
