@@ -110,7 +110,7 @@ and runs probes that confirm or refute what the document says.
 	root.PersistentFlags().CountVarP(&g.verbose, "verbose", "v", "more status on stderr; repeat for the full output of every program that runs")
 	root.PersistentFlags().DurationVar(&g.timeout, "timeout", 0, "give up after this long (0 means never)")
 	root.AddCommand(
-		newUpCommand(g), newDownCommand(g), newRunCommand(g), newVerifyCommand(g),
+		newUpCommand(g), newDownCommand(g), newRunCommand(g), newVerifyCommand(g), newCompareCommand(g),
 		newListCommand(g), newShowCommand(g), newLintCommand(g),
 		newDoctorCommand(g), newVersionCommand(g),
 	)

@@ -18,7 +18,7 @@ func Metrics() []Metric {
 		{"pread", "ns/op", "one byte read from an open file (pread(2), in WASI fd_pread), median round within the Pod"},
 		{"write", "ns/op", "a file of 1 MiB in the container's root opened and emptied, written in pieces of 64 KiB, closed; no fsync: the page cache, not the disk"},
 		{"read", "ns/op", "that file opened, read in pieces of 64 KiB, closed; from the page cache"},
-		{MemoryFirst, "bytes", "one Pod at rest, the only one of its class: Pss of its shim and all processes below it, as the node's /proc has it"},
+		{MemoryFirst, "bytes", "one Pod at rest after its work, the only one of its class here: Pss of its shim and all processes below it, as the node's /proc has it"},
 		{MemoryNext, "bytes", "what a second Pod of the class adds: Pss of both Pods less that of the first alone"},
 	}
 }

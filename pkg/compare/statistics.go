@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/aclements/go-moremath/stats"
 	"golang.org/x/perf/benchmath"
@@ -14,6 +15,15 @@ const (
 	Alpha      = 0.05
 	Confidence = 1 - Alpha
 )
+
+// MaxRounds is how many rounds may be measured: up to 50 samples of a runtime
+// the test is exact.
+const MaxRounds = 50 / VisitsPerRound
+
+// MinRounds are the fewest that can show a difference in all metrics of one
+// Pod at once, and give intervals of the confidence that is aimed at: six
+// samples.
+const MinRounds = 6 / VisitsPerRound
 
 // sample is what benchmath calculates with; it sorts, so it gets a copy.
 func sample(values []float64) *benchmath.Sample {
@@ -59,10 +69,7 @@ func ratio(values, base []float64) *Estimate {
 	// k quotients are left out at each end: as many as the test's statistic
 	// may have without a difference, with probability Alpha/2.
 	u := stats.UDist{N1: len(values), N2: len(base)}
-	k := 0
-	for u.CDF(float64(k+1)) <= Alpha/2 {
-		k++
-	}
+	k := max(0, sort.Search(len(quotients)/2, func(k int) bool { return u.CDF(float64(k)) > Alpha/2 })-1)
 	n := len(quotients)
 	middle := (quotients[(n-1)/2] + quotients[n/2]) / 2
 	return &Estimate{Value: middle, Low: quotients[k], High: quotients[n-1-k], Confidence: 1 - 2*u.CDF(float64(k))}
