@@ -28,6 +28,9 @@ type Options struct {
 	Dir string
 	// Suite is the release's code name, such as trixie.
 	Suite string
+	// Architecture is Debian's name of the packages' architecture, such as
+	// arm64; "" is the machine's own.
+	Architecture string
 	// Mirror is the archive's URI; "" takes it from the machine's apt sources.
 	Mirror string
 	// Log gets everything that apt prints; may be nil.
@@ -38,6 +41,7 @@ type Options struct {
 // use, by several processes too.
 type Apt struct {
 	dir, suite, keyring string
+	architecture        string
 	mirror              Mirror
 	acquire             []string
 	log                 io.Writer
@@ -57,7 +61,10 @@ func Open(ctx context.Context, o Options) (*Apt, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return nil, fmt.Errorf("packages of Debian %s are fetched with apt, which is not on this machine: %w", o.Suite, err)
 	}
-	a := &Apt{dir: o.Dir, suite: o.Suite, log: o.Log}
+	a := &Apt{dir: o.Dir, suite: o.Suite, log: o.Log, architecture: o.Architecture}
+	if a.architecture == "" {
+		a.architecture = machineArchitecture(ctx)
+	}
 	for _, k := range keyrings {
 		if _, err := os.Stat(k); err == nil {
 			a.keyring = k
@@ -158,7 +165,8 @@ func (a *Apt) update(ctx context.Context) error {
 		`Dir::Cache "`+filepath.Join(a.dir, "cache")+`";`,
 		`Dir::Log "/dev/null";`,
 		`APT::Sandbox::User "root";`, // the cache may lie where _apt can't reach
-		`APT::Architectures { "`+a.arch(ctx)+`"; };`,
+		`APT::Architecture "`+a.architecture+`";`,
+		`APT::Architectures { "`+a.architecture+`"; };`,
 		`APT::Update::Error-Mode "any";`, // else a failed index is only a warning
 		`Acquire::Languages "none";`,
 	)
@@ -171,7 +179,7 @@ func (a *Apt) update(ctx context.Context) error {
 	return err
 }
 
-func (a *Apt) arch(ctx context.Context) string {
+func machineArchitecture(ctx context.Context) string {
 	r, err := process.Run(ctx, process.Command{Argv: []string{"dpkg", "--print-architecture"}})
 	if err != nil {
 		return "amd64"
