@@ -22,7 +22,7 @@ const defaultRounds = 10
 
 // compareFlags are the flags of labctl compare.
 type compareFlags struct {
-	outputFlags
+	format   string
 	quick    bool
 	rounds   int
 	runtimes []string
@@ -32,7 +32,7 @@ type compareFlags struct {
 }
 
 func (f *compareFlags) register(cmd *cobra.Command) {
-	f.outputFlags.register(cmd, report.Formats...)
+	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "format: "+joinOr(report.Formats))
 	cmd.Flags().BoolVar(&f.quick, "quick", false, fmt.Sprintf("%d rounds, about a minute on two cores", compare.MinRounds))
 	cmd.Flags().IntVar(&f.rounds, "runs", defaultRounds, fmt.Sprintf("rounds that count, %d to %d; each has %d Pods of every runtime", compare.MinRounds, compare.MaxRounds, compare.VisitsPerRound))
 	cmd.Flags().StringSliceVar(&f.runtimes, "runtime", runtimes.Names, "runtimes to compare; the others' ratios are to runc, or to the first where runc isn't among them")
@@ -40,13 +40,14 @@ func (f *compareFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.node, "node", "control-plane", "node to measure on: control-plane, worker or a node's name")
 	cmd.Flags().Uint64Var(&f.seed, "seed", 0, "seed of the order, to repeat one (default: by chance; the report names it)")
 	cmd.MarkFlagsMutuallyExclusive("quick", "runs")
+	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(report.Formats, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions(runtimes.Names, cobra.ShellCompDirectiveNoFileComp)))
 }
 
 // plan checks the flags; classes are filled in when the cluster is known.
 func (f *compareFlags) plan(cmd *cobra.Command) (measure.Plan, error) {
 	p := measure.Plan{Rounds: f.rounds, Seed: f.seed, Node: f.node}
-	if err := f.check(report.Formats...); err != nil {
+	if err := oneOf(map[string]allowed{"output": {f.format, report.Formats}}); err != nil {
 		return p, err
 	}
 	if f.quick {
@@ -148,17 +149,19 @@ func runCompare(ctx context.Context, g *global, c *console, plan measure.Plan, c
 		return provisionError(err, c)
 	}
 	r, err := measure.Run(ctx, plan, measure.Setup{Cluster: cluster, API: api, Version: version(), Log: c})
-	if err != nil {
+	if len(r.Runtimes) == 0 {
 		return provisionError(err, c)
 	}
-	b, err := report.Comparison(f.format, r, f.options(g))
-	if err != nil {
-		return err
+	b, writeErr := report.Comparison(f.format, r, report.Options{Color: isTerminal(g.out)})
+	if writeErr == nil {
+		_, writeErr = g.out.Write(b)
 	}
-	if _, err := g.out.Write(b); err != nil {
-		return fmt.Errorf("write the report: %w", err)
+	if writeErr != nil {
+		return fmt.Errorf("write the report: %w", writeErr)
 	}
 	switch cause := context.Cause(ctx); {
+	case err != nil:
+		return provisionError(err, c)
 	case r.Interrupted && !errors.Is(cause, context.Canceled):
 		return withCode(exitDiffers, cause) // --timeout
 	case r.Interrupted:

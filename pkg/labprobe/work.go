@@ -79,40 +79,23 @@ func runWork(ctx context.Context, args []string) (evidence.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := newWorkFiles()
-	filesErr := err
+	files, filesErr := newWorkFiles()
 	defer files.remove()
 	sum := 0.0
-	kinds := map[string]func() error{
-		"cpu":     nil, // whole batches, below
-		"syscall": bareSyscall,
-		"pread":   files.pread,
-		"write":   files.write,
-		"read":    files.read,
+	calls := map[string]func() error{"syscall": bareSyscall, "pread": files.pread, "write": files.write, "read": files.read}
+	reasons := map[string]error{"pread": filesErr, "write": filesErr, "read": filesErr}
+	if bareSyscall == nil {
+		reasons["syscall"] = errors.New("a WebAssembly module makes no system calls; the functions of WASI are its only way out")
 	}
 	r := newRecord(outputs)
 	for _, k := range workKinds {
-		call := kinds[k.name]
-		batch := func() error {
-			for range k.batch {
-				if err := call(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		var reason error
-		switch {
-		case k.name == "cpu":
-			batch = func() error { sum += arithmetic(k.batch); return nil }
-		case call == nil:
-			reason = errors.New("a WebAssembly module makes no system calls; the functions of WASI are its only way out")
-		case k.name != "syscall":
-			reason = filesErr
-		}
-		if reason != nil {
+		if reason := reasons[k.name]; reason != nil {
 			r.put(k.name+".untestable", reason.Error(), "program", k.doc)
 			continue
+		}
+		batch := func() error { sum += arithmetic(k.batch); return nil }
+		if call := calls[k.name]; call != nil {
+			batch = func() error { return repeat(k.batch, call) }
 		}
 		s, err := timed(ctx, o, k.batch, batch)
 		if err != nil {
@@ -129,6 +112,15 @@ func runWork(ctx context.Context, args []string) (evidence.Set, error) {
 	files.remove()
 	debug.FreeOSMemory()
 	return r.result()
+}
+
+func repeat(n int, call func() error) error {
+	for range n {
+		if err := call(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // timed gives nanoseconds an operation for each round: at least one batch,

@@ -54,8 +54,8 @@ const (
 )
 
 // Run compares. A Pod that fails is in the result, as its runtime's error;
-// when ctx ends the result holds the rounds that were complete. An error means
-// that there is no result.
+// when ctx ends the result holds the rounds that were complete. With an error
+// there is no result (no Runtimes), unless it is that of cleaning up.
 func Run(ctx context.Context, plan Plan, setup Setup) (out compare.Result, err error) {
 	env := probe.Environment{Cluster: setup.Cluster, Namespace: namespace}
 	place, err := node.Pick(ctx, env, plan.Node)
