@@ -112,7 +112,7 @@ and runs probes that confirm or refute what the document says.
 	root.AddCommand(
 		newUpCommand(g), newDownCommand(g), newRunCommand(g), newVerifyCommand(g), newCompareCommand(g),
 		newListCommand(g), newShowCommand(g), newLintCommand(g),
-		newDoctorCommand(g), newVersionCommand(g),
+		newBundleCommand(g), newDoctorCommand(g), newVersionCommand(g),
 	)
 	return root
 }
