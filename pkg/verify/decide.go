@@ -54,7 +54,7 @@ var errInterrupted = errors.New("interrupted")
 // can't be shown here, then the cases of unless, and at last the expression.
 func verdict(ctx context.Context, c lab.Compiled, outcomes []outcome, set evidence.Set) (lab.Verdict, *lab.Text, error) {
 	var broken, untestable []string
-	interrupted := false
+	interrupted, partly := false, true
 	for i, o := range outcomes {
 		var u *evidence.Untestable
 		switch {
@@ -62,6 +62,7 @@ func verdict(ctx context.Context, c lab.Compiled, outcomes []outcome, set eviden
 			interrupted = true
 		case errors.As(o.err, &u):
 			untestable = append(untestable, u.Reason)
+			partly = partly && len(o.set) > 0
 		case o.err != nil:
 			broken = append(broken, fmt.Sprintf("probe %s (%s): %v", c.Probes[i].As, c.Probes[i].Kind, o.err))
 		}
@@ -71,7 +72,7 @@ func verdict(ctx context.Context, c lab.Compiled, outcomes []outcome, set eviden
 		return "", nil, errors.New(strings.Join(broken, "; "))
 	case interrupted:
 		return "", nil, errInterrupted
-	case len(untestable) > 0:
+	case len(untestable) > 0 && !(partly && complete(c, set)):
 		slices.Sort(untestable)
 		reason := strings.Join(slices.Compact(untestable), "; ")
 		// What a host says of itself is in one language.
@@ -94,6 +95,19 @@ func verdict(ctx context.Context, c lab.Compiled, outcomes []outcome, set eviden
 		return lab.Confirmed, nil, nil
 	}
 	return lab.Refuted, nil, nil
+}
+
+// complete says whether everything that the claim's expressions look at was
+// measured.
+func complete(c lab.Compiled, set evidence.Set) bool {
+	for _, e := range append(slices.Clone(c.Unless), c.Decide) {
+		for _, name := range e.Names {
+			if _, ok := set.Get(name); !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // ok says whether a claim leaves the run as it should be. Untestable is the

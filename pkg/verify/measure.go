@@ -143,8 +143,11 @@ func (r *run) one(ctx context.Context, m measurement, env probe.Environment) out
 		o = outcome{interrupted: true}
 	case limited.Err() != nil && o.err != nil && !errors.As(o.err, &untestable):
 		o.err = fmt.Errorf("took longer than %s: %w", r.Timeout, o.err)
-	case o.err == nil:
-		o.set, o.err = declared(o.set, m.probe.Outputs())
+	case o.err == nil, errors.As(o.err, &untestable):
+		set, err := declared(o.set, m.probe.Outputs())
+		if o.set = set; err != nil {
+			o.err = err
+		}
 	}
 	o.seconds = time.Since(began).Seconds()
 	return o

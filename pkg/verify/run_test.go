@@ -74,6 +74,11 @@ func (s scripted) Run(ctx context.Context, env probe.Environment) (evidence.Set,
 		return nil, errors.New("no such file")
 	case "can't":
 		return nil, evidence.Untestablef("no /dev/kvm here")
+	case "partly":
+		return set, fmt.Errorf("look: %w", evidence.Untestablef("no way to the node"))
+	case "partly undeclared":
+		set[0].Name = "question"
+		return set, evidence.Untestablef("no way to the node")
 	case "wrapped can't":
 		return nil, fmt.Errorf("open: %w", evidence.Untestablef("no TPM here"))
 	case "panic":
@@ -146,31 +151,37 @@ func TestVerdicts(t *testing.T) {
 		ok      bool
 		says    string // in the reason or the error
 	}{
-		"confirmed":                 {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "confirmed", ok: true},
-		"refuted":                   {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 41", expect: confirmed`, outcome: "refuted"},
-		"refuted as expected":       {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 41", ` + refuted, outcome: "refuted", ok: true},
-		"confirmed against expect":  {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", ` + refuted, outcome: "confirmed"},
-		"untestable":                {claim: `probes: [` + probes("a", "can't") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "untestable", ok: true, says: "no /dev/kvm here"},
-		"untestable, strict":        {claim: `probes: [` + probes("a", "can't") + `], decide: "a.answer == 42", expect: confirmed`, strict: true, outcome: "untestable", says: "no /dev/kvm here"},
-		"untestable expected":       {claim: `probes: [` + probes("a", "can't") + `], decide: "a.answer == 42", expect: untestable`, strict: true, outcome: "untestable", ok: true, says: "no /dev/kvm here"},
-		"untestable, joined":        {claim: `probes: [` + probes("a", "can't") + `,` + probes("b", "wrapped can't") + `,` + probes("c", "") + `], decide: "a.answer == b.answer && c.answer == 42", expect: confirmed`, outcome: "untestable", ok: true, says: "no /dev/kvm here; no TPM here"},
-		"error wins":                {claim: `probes: [` + probes("a", "can't") + `,` + probes("b", "break") + `], decide: "a.answer == b.answer", expect: confirmed`, outcome: "error", says: "probe b (scripted): no such file"},
-		"panic":                     {claim: `probes: [` + probes("a", "panic") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "probe a (scripted): the probe panicked: index out of range"},
-		"timeout":                   {claim: `probes: [` + probes("a", "hang") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "took longer than 200ms: context deadline exceeded"},
-		"deaf":                      {claim: `probes: [` + probes("a", "deaf") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "took longer than 200ms: the probe didn't end when it was told to"},
-		"undeclared":                {claim: `probes: [` + probes("a", "undeclared") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned question, which it doesn't declare"},
-		"twice":                     {claim: `probes: [` + probes("a", "twice") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer twice"},
-		"wrong type":                {claim: `probes: [` + probes("a", "wrong type") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer as string, but declares int"},
-		"wrong value":               {claim: `probes: [` + probes("a", "wrong value") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer as int, but it holds int 3"},
-		"wrong unit":                {claim: `probes: [` + probes("a", "wrong unit") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer in bytes, but declares count"},
-		"no quantity":               {claim: `probes: [` + probes("a", "no quantity") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "holds string 64Mo"},
-		"missing value":             {claim: `probes: [` + probes("a", "") + `], decide: "a.absent == 'x'", expect: confirmed`, outcome: "error", says: "decide: the probe declared a.absent but didn't return it"},
-		"missing value in unless":   {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "a.absent == 'x'", verdict: inconclusive, because: {en: E, zh: Z}}], expect: confirmed`, outcome: "error", says: "unless[0].when: the probe declared a.absent"},
-		"unless holds":              {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "!defined(a.absent)", verdict: inconclusive, because: {en: E, zh: Z}}], expect: confirmed`, outcome: "inconclusive", says: "E"},
-		"the first unless wins":     {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "a.answer == 41", verdict: inconclusive, because: {en: A, zh: Z}}, {when: "a.answer > 41", verdict: untestable, because: {en: B, zh: Z}}, {when: "a.answer > 40", verdict: inconclusive, because: {en: C, zh: Z}}], expect: confirmed`, outcome: "untestable", ok: true, says: "B"},
-		"unless doesn't hold":       {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "a.answer == 41", verdict: inconclusive, because: {en: A, zh: Z}}], expect: confirmed`, outcome: "confirmed", ok: true},
-		"planned":                   {claim: `expect: planned, because: {en: later, zh: 以后}`, strict: true, outcome: "planned", ok: true, says: "later"},
-		"untestable without probes": {claim: `expect: untestable, because: {en: needs silicon, zh: 需要硬件}`, strict: true, outcome: "untestable", ok: true, says: "needs silicon"},
+		"confirmed":                    {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "confirmed", ok: true},
+		"refuted":                      {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 41", expect: confirmed`, outcome: "refuted"},
+		"refuted as expected":          {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 41", ` + refuted, outcome: "refuted", ok: true},
+		"confirmed against expect":     {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", ` + refuted, outcome: "confirmed"},
+		"untestable":                   {claim: `probes: [` + probes("a", "can't") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "untestable", ok: true, says: "no /dev/kvm here"},
+		"untestable, strict":           {claim: `probes: [` + probes("a", "can't") + `], decide: "a.answer == 42", expect: confirmed`, strict: true, outcome: "untestable", says: "no /dev/kvm here"},
+		"untestable expected":          {claim: `probes: [` + probes("a", "can't") + `], decide: "a.answer == 42", expect: untestable`, strict: true, outcome: "untestable", ok: true, says: "no /dev/kvm here"},
+		"untestable, joined":           {claim: `probes: [` + probes("a", "can't") + `,` + probes("b", "wrapped can't") + `,` + probes("c", "") + `], decide: "a.answer == b.answer && c.answer == 42", expect: confirmed`, outcome: "untestable", ok: true, says: "no /dev/kvm here; no TPM here"},
+		"partly, and that is enough":   {claim: `probes: [` + probes("a", "partly") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "confirmed", ok: true},
+		"partly, and it refutes":       {claim: `probes: [` + probes("a", "partly") + `], decide: "a.answer == 41", expect: confirmed`, outcome: "refuted"},
+		"partly, and more is asked":    {claim: `probes: [` + probes("a", "partly") + `], decide: "a.answer == 42 || a.absent == 'x'", expect: confirmed`, outcome: "untestable", ok: true, says: "no way to the node"},
+		"partly, and unless asks more": {claim: `probes: [` + probes("a", "partly") + `], decide: "a.answer == 42", unless: [{when: "!defined(a.absent)", verdict: inconclusive, because: {en: E, zh: Z}}], expect: confirmed`, outcome: "untestable", ok: true, says: "no way to the node"},
+		"partly, beside nothing":       {claim: `probes: [` + probes("a", "partly") + `,` + probes("b", "can't") + `], decide: "a.answer == 42 || b.answer == 42", expect: confirmed`, outcome: "untestable", ok: true, says: "no /dev/kvm here; no way to the node"},
+		"partly, and undeclared":       {claim: `probes: [` + probes("a", "partly undeclared") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned question, which it doesn't declare"},
+		"error wins":                   {claim: `probes: [` + probes("a", "can't") + `,` + probes("b", "break") + `], decide: "a.answer == b.answer", expect: confirmed`, outcome: "error", says: "probe b (scripted): no such file"},
+		"panic":                        {claim: `probes: [` + probes("a", "panic") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "probe a (scripted): the probe panicked: index out of range"},
+		"timeout":                      {claim: `probes: [` + probes("a", "hang") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "took longer than 200ms: context deadline exceeded"},
+		"deaf":                         {claim: `probes: [` + probes("a", "deaf") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "took longer than 200ms: the probe didn't end when it was told to"},
+		"undeclared":                   {claim: `probes: [` + probes("a", "undeclared") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned question, which it doesn't declare"},
+		"twice":                        {claim: `probes: [` + probes("a", "twice") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer twice"},
+		"wrong type":                   {claim: `probes: [` + probes("a", "wrong type") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer as string, but declares int"},
+		"wrong value":                  {claim: `probes: [` + probes("a", "wrong value") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer as int, but it holds int 3"},
+		"wrong unit":                   {claim: `probes: [` + probes("a", "wrong unit") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "the probe returned answer in bytes, but declares count"},
+		"no quantity":                  {claim: `probes: [` + probes("a", "no quantity") + `], decide: "a.answer == 42", expect: confirmed`, outcome: "error", says: "holds string 64Mo"},
+		"missing value":                {claim: `probes: [` + probes("a", "") + `], decide: "a.absent == 'x'", expect: confirmed`, outcome: "error", says: "decide: the probe declared a.absent but didn't return it"},
+		"missing value in unless":      {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "a.absent == 'x'", verdict: inconclusive, because: {en: E, zh: Z}}], expect: confirmed`, outcome: "error", says: "unless[0].when: the probe declared a.absent"},
+		"unless holds":                 {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "!defined(a.absent)", verdict: inconclusive, because: {en: E, zh: Z}}], expect: confirmed`, outcome: "inconclusive", says: "E"},
+		"the first unless wins":        {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "a.answer == 41", verdict: inconclusive, because: {en: A, zh: Z}}, {when: "a.answer > 41", verdict: untestable, because: {en: B, zh: Z}}, {when: "a.answer > 40", verdict: inconclusive, because: {en: C, zh: Z}}], expect: confirmed`, outcome: "untestable", ok: true, says: "B"},
+		"unless doesn't hold":          {claim: `probes: [` + probes("a", "") + `], decide: "a.answer == 42", unless: [{when: "a.answer == 41", verdict: inconclusive, because: {en: A, zh: Z}}], expect: confirmed`, outcome: "confirmed", ok: true},
+		"planned":                      {claim: `expect: planned, because: {en: later, zh: 以后}`, strict: true, outcome: "planned", ok: true, says: "later"},
+		"untestable without probes":    {claim: `expect: untestable, because: {en: needs silicon, zh: 需要硬件}`, strict: true, outcome: "untestable", ok: true, says: "needs silicon"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -53,7 +53,7 @@ func (l *life) containerID() string {
 // Reasons for waiting that kubelet gives and that time doesn't mend.
 var (
 	// broken: the cluster isn't as labctl made it.
-	broken = []string{"ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
+	broken = []string{"ImagePullBackOff", "InvalidImageName", "ImageInspectError"}
 	// refused: the node or its runtime refuses the Pod.
 	refused = []string{"CreateContainerConfigError", "CreateContainerError"}
 )

@@ -65,7 +65,7 @@ func TestOutcome(t *testing.T) {
 		{name: "not startable", pod: snapshot(corev1.PodFailed, terminated("StartError", 128)), ended: true, reason: "StartError", exit: 128},
 		{name: "start failed, kubelet looks again", pod: snapshot(corev1.PodPending, waiting("RunContainerError", "exec format error")), reason: "RunContainerError", exit: -1},
 		{name: "refused by the runtime", pod: snapshot(corev1.PodPending, waiting("CreateContainerError", "no")), ended: true, reason: "CreateContainerError", exit: -1},
-		{name: "no image", pod: snapshot(corev1.PodPending, waiting("ErrImageNeverPull", "gone")), ended: true, reason: "ErrImageNeverPull", exit: -1, damage: "labctl up"},
+		{name: "no image", pod: snapshot(corev1.PodPending, waiting("ImagePullBackOff", "gone")), ended: true, reason: "ImagePullBackOff", exit: -1, damage: "labctl up"},
 		{name: "evicted by kubelet", pod: func() *corev1.Pod {
 			p := snapshot(corev1.PodFailed, corev1.ContainerState{})
 			p.Status.Reason = "OutOfmemory"

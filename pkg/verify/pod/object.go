@@ -67,7 +67,7 @@ func (p *Probe) object(cluster probe.Cluster, namespace, class string) *corev1.P
 			Containers: []corev1.Container{{
 				Name:            mainContainer,
 				Image:           image,
-				ImagePullPolicy: corev1.PullNever,
+				ImagePullPolicy: corev1.PullIfNotPresent,
 				Args:            args,
 				Env:             p.params.Env,
 				Resources:       p.params.Resources,
@@ -83,7 +83,7 @@ func (p *Probe) object(cluster probe.Cluster, namespace, class string) *corev1.P
 		pod.Spec.InitContainers = []corev1.Container{{
 			Name:            "sidecar",
 			Image:           cluster.ProbeImage(Runc),
-			ImagePullPolicy: corev1.PullNever,
+			ImagePullPolicy: corev1.PullIfNotPresent,
 			Args:            p.params.Sidecar,
 			RestartPolicy:   &always,
 			VolumeMounts:    p.params.VolumeMounts,

@@ -163,14 +163,15 @@ func (p *Pair) Run(ctx context.Context, env probe.Environment) (evidence.Set, er
 		return nil, inServer(fmt.Errorf("client under %s (RuntimeClass %s): %w", p.params.Client, clientClass, err))
 	}
 	// Only now is it certain that the server listens, whoever's stack it is.
-	sockets, err := socketsOf(ctx, env.Cluster, pod)
-	if err != nil {
-		return nil, inServer(err)
+	sockets, unseen := socketsOf(ctx, env.Cluster, pod)
+	var untestable *evidence.Untestable
+	if unseen != nil && !errors.As(unseen, &untestable) {
+		return nil, inServer(unseen)
 	}
 	if err := pod.remove(ctx); err != nil {
 		return nil, err
 	}
-	return slices.Concat(got.report.At("pod/"+got.name), sockets), nil
+	return slices.Concat(got.report.At("pod/"+got.name), sockets), unseen
 }
 
 // await returns when the Pod is ready, and why where it never will be.

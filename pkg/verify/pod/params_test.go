@@ -133,7 +133,7 @@ func TestObject(t *testing.T) {
 			main := pod.Spec.Containers[0]
 			switch {
 			case pod.Namespace != "lab", *pod.Spec.RuntimeClassName != "some-class", pod.Labels[managedBy] != "labctl",
-				pod.Spec.RestartPolicy != corev1.RestartPolicyNever, main.ImagePullPolicy != corev1.PullNever:
+				pod.Spec.RestartPolicy != corev1.RestartPolicyNever, main.ImagePullPolicy != corev1.PullIfNotPresent:
 				t.Errorf("%+v", pod)
 			case main.Image != c.image, !slices.Equal(main.Args, c.args), pod.Annotations[wasmVariant] != c.variant:
 				t.Errorf("image %s, args %q, annotations %v", main.Image, main.Args, pod.Annotations)

@@ -92,7 +92,7 @@ func (p *Probe) run(ctx context.Context, env probe.Environment, kube kubernetes.
 		timeValues(p.params.Observe, all).At("pod/"+got.name),
 		got.side.At(got.place),
 		got.beside,
-	), nil
+	), got.unseen
 }
 
 // seen is what one Pod showed.
@@ -105,6 +105,8 @@ type seen struct {
 	place   string // where side was seen: node/NAME
 	side    evidence.Set
 	beside  evidence.Set
+	// unseen is why nothing was seen from the node: an *evidence.Untestable.
+	unseen error
 }
 
 // once runs one Pod, from asking for it until it is gone.
@@ -168,11 +170,16 @@ func (p *Probe) watch(ctx context.Context, env probe.Environment, pod *running) 
 	if id := pod.life.containerID(); id != "" {
 		place := env.Cluster.Node(pod.life.pod.Spec.NodeName)
 		got.place = place.Name()
-		if s, err = look(ctx, place, id, p.params.Observe); err != nil {
+		s, err = look(ctx, place, id, p.params.Observe)
+		var untestable *evidence.Untestable
+		switch {
+		case errors.As(err, &untestable):
+			got.unseen = err
+		case err != nil:
 			return seen{}, err
 		}
 	}
-	if p.params.Observe {
+	if p.params.Observe && got.unseen == nil {
 		if got.side, err = sideValues(s, string(pod.life.pod.UID)); err != nil {
 			return seen{}, fmt.Errorf("%s: %w", got.place, err)
 		}

@@ -27,16 +27,36 @@ import (
 // a goroutine plays one. Pods on a real cluster are e2e/probes_test.go's.
 
 // looked is a place that answers with a fixture.
-type looked struct{ out string }
+type looked struct {
+	out string
+	err error
+}
 
 func (looked) Name() string     { return "node/one" }
 func (looked) Labprobe() string { return "/labprobe" }
 func (l looked) Run(context.Context, io.Reader, ...string) (probe.Exit, error) {
-	return probe.Exit{Stdout: []byte(l.out)}, nil
+	return probe.Exit{Stdout: []byte(l.out)}, l.err
 }
 
 // play runs a probe while each Pod that it makes goes through the snapshots.
 func play(ctx context.Context, t *testing.T, params string, snapshots ...*corev1.Pod) (evidence.Set, *fake.Clientset, error) {
+	t.Helper()
+	return playAt(ctx, t, node(), params, snapshots...)
+}
+
+// node is where the Pods of play are.
+func node() looked {
+	return looked{out: "@clock " + fmt.Sprint(time.Now().UnixNano()) + `
+@container
+{"ID":"abc","Runtime":{"Name":"io.containerd.runc.v2"},"CreatedAt":"2023-11-14T22:13:20.6Z"}
+@sandbox
+{"ID":"def","CreatedAt":"2023-11-14T22:13:20.3Z"}
+@status
+{"Version":"v1","CreatedAt":1700000000610000000,"StartedAt":1700000000700000000,"FinishedAt":1700000000900000000}
+`}
+}
+
+func playAt(ctx context.Context, t *testing.T, place probe.Place, params string, snapshots ...*corev1.Pod) (evidence.Set, *fake.Clientset, error) {
 	t.Helper()
 	kube := fake.NewClientset()
 	made := 0
@@ -62,14 +82,6 @@ func play(ctx context.Context, t *testing.T, params string, snapshots ...*corev1
 		w, err := sinceLast(kube.Tracker(), a.(clienttesting.WatchActionImpl))
 		return true, w, err
 	})
-	place := looked{"@clock " + fmt.Sprint(time.Now().UnixNano()) + `
-@container
-{"ID":"abc","Runtime":{"Name":"io.containerd.runc.v2"},"CreatedAt":"2023-11-14T22:13:20.6Z"}
-@sandbox
-{"ID":"def","CreatedAt":"2023-11-14T22:13:20.3Z"}
-@status
-{"Version":"v1","CreatedAt":1700000000610000000,"StartedAt":1700000000700000000,"FinishedAt":1700000000900000000}
-`}
 	p := mustNew(t, params)
 	set, err := p.run(ctx, probe.Environment{Cluster: cluster{place}, Namespace: "lab"}, kube, "some-class")
 	for _, v := range set {
@@ -143,7 +155,7 @@ func TestRun(t *testing.T) {
 			snapshots: []*corev1.Pod{snapshot(corev1.PodSucceeded, terminated("Completed", 0))},
 			want:      map[string]any{"pod.container_start.p50": 90 * ms, "pod.container_start.max": 90 * ms}},
 		{name: "image gone", params: fate,
-			snapshots: []*corev1.Pod{snapshot(corev1.PodPending, waiting("ErrImageNeverPull", "not present"))}, err: "labctl up"},
+			snapshots: []*corev1.Pod{snapshot(corev1.PodPending, waiting("ErrImagePull", "connection refused")), snapshot(corev1.PodPending, waiting("ImagePullBackOff", "not present"))}, err: "labctl up"},
 		{name: "stuck", params: fate, snapshots: []*corev1.Pod{creating}, err: "took longer than 2s\n  Pod lab/labprobe-runc-1: phase Pending, ContainerCreating"},
 		{name: "no report", params: `{"runtime":"runc","labprobe":["hello"]}`,
 			snapshots: []*corev1.Pod{snapshot(corev1.PodSucceeded, terminated("Completed", 0))}, err: "no labprobe report"},
@@ -174,6 +186,28 @@ func TestRunInterrupted(t *testing.T) {
 	if n := left(t, kube); n > 0 {
 		t.Errorf("%d Pods left", n)
 	}
+}
+
+// A node that is out of reach leaves what the Pod itself and the API show.
+func TestRunOutOfReach(t *testing.T) {
+	params := `{"runtime":"runc","labprobe":["hello"],"report":false}`
+	ended := snapshot(corev1.PodSucceeded, terminated("Completed", 0))
+	set, kube, err := playAt(context.Background(), t, looked{err: evidence.Untestablef("node one is another machine")}, params, ended)
+	var untestable *evidence.Untestable
+	if !errors.As(err, &untestable) || untestable.Reason != "node one is another machine" {
+		t.Errorf("%v", err)
+	}
+	wantValues(t, set, map[string]any{"pod.phase": "Succeeded", "pod.reason": "Completed"})
+	for _, name := range []string{"pod.start", "pod.run"} {
+		if v, ok := set.Get(name); ok {
+			t.Errorf("%s is %v; nobody saw it", name, v.Value)
+		}
+	}
+	if n := left(t, kube); n > 0 {
+		t.Errorf("%d Pods left", n)
+	}
+	_, _, err = playAt(context.Background(), t, looked{err: errors.New("broken pipe")}, params, ended)
+	wantError(t, "broken pipe", err)
 }
 
 func TestRunRefused(t *testing.T) {

@@ -30,8 +30,8 @@ type Cluster interface {
 	// RuntimeClass is the name of the RuntimeClass of a runtime (runc,
 	// gvisor, wasmedge); false where the cluster doesn't have it.
 	RuntimeClass(runtime string) (name string, ok bool)
-	// ProbeImage is the image reference of labprobe for a runtime; it is
-	// loaded on every node (pull policy Never).
+	// ProbeImage is the image reference of labprobe for a runtime. Every node
+	// has it or can pull it: the pull policy is IfNotPresent.
 	ProbeImage(runtime string) string
 }
 
@@ -39,7 +39,8 @@ type Cluster interface {
 type Place interface {
 	// Name is host or node/NAME, as evidence sources say it.
 	Name() string
-	// Run runs argv and waits; a non-zero exit code is no error. stdin may be nil.
+	// Run runs argv and waits; a non-zero exit code is no error. stdin may be
+	// nil. A place that can't be reached from here is an *evidence.Untestable.
 	Run(ctx context.Context, stdin io.Reader, argv ...string) (Exit, error)
 	// Labprobe is the path of the labprobe binary there.
 	Labprobe() string

@@ -23,7 +23,9 @@ type Probe interface {
 	// Outputs declares every value that Run may return.
 	Outputs() []evidence.Output
 	// Run measures. It returns evidence, an *evidence.Untestable, or an
-	// error: a probe that breaks is an error, never a verdict.
+	// error: a probe that breaks is an error, never a verdict. Evidence beside
+	// an *evidence.Untestable is what could be measured nonetheless; it
+	// decides claims that look at nothing else.
 	Run(ctx context.Context, env Environment) (evidence.Set, error)
 }
 
