@@ -123,7 +123,7 @@ meanwhile is part of the result.`,
 			cluster, err := labs.Get(cmd.Context(), cf.name)
 			if err != nil {
 				if errors.Is(err, provision.ErrNotFound) {
-					err = fmt.Errorf("cluster %s is not up; bring it up with: labctl up --name %s", cf.name, cf.name)
+					err = fmt.Errorf("cluster %s is not up; bring it up with: %s", cf.name, cf.command("up"))
 				}
 				return provisionError(err, c)
 			}
