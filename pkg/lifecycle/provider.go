@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	nodev1 "k8s.io/api/node/v1"
+
 	"github.com/isolation-stack/labctl/images"
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
@@ -65,7 +67,11 @@ func choose(o Options, with probes) (*Labs, error) {
 		ko := o.Kubeconfig
 		ko.StateDir, ko.ProbeImages, ko.Equip = o.StateDir, with.images, with.equip
 		p, err := kubeconfig.New(ko)
-		return &Labs{Provider: p, plan: func(ctx context.Context, spec provision.ClusterSpec) (Plan, error) { return p.Plan(ctx, spec) }}, err
+		return &Labs{
+			Provider: p,
+			use:      []func(*nodev1.RuntimeClass) bool{runtimes.Anyone},
+			plan:     func(ctx context.Context, spec provision.ClusterSpec) (Plan, error) { return p.Plan(ctx, spec) },
+		}, err
 	}
 	return nil, fmt.Errorf("unknown provider %q; known: %s", o.Provider, strings.Join(Providers(), ", "))
 }

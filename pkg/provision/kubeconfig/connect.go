@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
@@ -109,7 +108,7 @@ func (p *Provider) resolve(name string, old record) (*Cluster, error) {
 	// Probes of many claims ask at once; client-go's default of 5 a second is
 	// for controllers.
 	config.QPS, config.Burst = 50, 100
-	client, err := kubernetes.NewForConfig(config)
+	client, err := p.dial(config)
 	if err != nil {
 		return nil, fmt.Errorf("client of context %s: %w", want, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
@@ -43,7 +45,11 @@ type Options struct {
 }
 
 // Provider is the provision.Provider for clusters that are there.
-type Provider struct{ o Options }
+type Provider struct {
+	o Options
+	// dial makes the client; tests give another one.
+	dial func(*rest.Config) (kubernetes.Interface, error)
+}
 
 var _ provision.Provider = (*Provider)(nil)
 
@@ -57,7 +63,7 @@ func New(o Options) (*Provider, error) {
 			return nil, err
 		}
 	}
-	return &Provider{o: o}, nil
+	return &Provider{o: o, dial: func(c *rest.Config) (kubernetes.Interface, error) { return kubernetes.NewForConfig(c) }}, nil
 }
 
 // Name is kubeconfig.

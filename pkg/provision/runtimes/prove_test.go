@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/isolation-stack/labctl/pkg/evidence"
+	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
 )
 
@@ -23,6 +25,9 @@ type nodes struct {
 func (n nodes) Nodes() []string          { return []string{"a", "b"} }
 func (n nodes) ProbeImage(string) string { return "localhost/labctl/labprobe:x" }
 func (n nodes) ContainerdConfig(_ context.Context, node string) ([]byte, error) {
+	if n.dump[node] == "away" {
+		return nil, evidence.Untestablef("node %s is another machine", node)
+	}
 	if n.dump[node] == "" {
 		return nil, errors.New("containerd config dump ended with 127: not found")
 	}
@@ -40,11 +45,13 @@ func TestProveHandlers(t *testing.T) {
 		"both nodes have them":     {map[string]string{"a": good, "b": good}, all, ""},
 		"one node lacks them":      {map[string]string{"a": good, "b": bare}, all, "node b: containerd has no handler gvisor"},
 		"only runc is asked for":   {map[string]string{"a": good, "b": bare}, map[string]string{Runc: Runc}, ""},
+		"one node is out of reach": {map[string]string{"a": good, "b": "away"}, all, ""},
+		"and the other lacks them": {map[string]string{"a": bare, "b": "away"}, all, "node a: containerd has no handler gvisor"},
 		"containerd isn't there":   {map[string]string{"a": "", "b": good}, all, "node a: containerd config dump ended with 127: not found"},
 		"the dump is not readable": {map[string]string{"a": "x", "b": good}, all, "node a: containerd config dump"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := proveHandlers(context.Background(), nodes{dump: c.dump}, c.classes)
+			err := proveHandlers(context.Background(), nodes{dump: c.dump}, c.classes, progress.Discard)
 			if c.want == "" && err != nil {
 				t.Error(err)
 			}
@@ -73,7 +80,7 @@ func TestHopeless(t *testing.T) {
 		want  string
 	}{
 		"it is being made":           {waiting("ContainerCreating"), refused(1), ""},
-		"no image":                   {waiting("ErrImageNeverPull"), refused(1), "ErrImageNeverPull"},
+		"no image":                   {waiting("ImagePullBackOff"), refused(1), "ImagePullBackOff"},
 		"the runtime refuses":        {waiting("RunContainerError"), refused(1), "RunContainerError"},
 		"no sandbox, time and again": {waiting("ContainerCreating"), refused(4), "its sandbox is not made, after 4 tries"},
 	} {

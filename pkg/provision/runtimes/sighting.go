@@ -24,6 +24,8 @@ type sighting struct {
 	// container, comm and program (argv[0]) those of its process, shim the
 	// program of that process's parent.
 	handlerType, comm, program, shim string
+	// unseen is why nothing was seen from the node; "" if something was.
+	unseen string
 }
 
 //go:embed look.sh
@@ -103,6 +105,9 @@ func (s sighting) String() string {
 	inside := "kernel " + s.text("kernel.release")
 	if s.text("kernel.release") == "" {
 		inside = s.text("go.os") + ", no kernel of its own"
+	}
+	if s.unseen != "" {
+		return fmt.Sprintf("%s (the node's is %s); seen from inside only: %s", inside, s.node.release, s.unseen)
 	}
 	return fmt.Sprintf("%s (the node's is %s); on the node process %s (%s) below %s", inside, s.node.release, s.comm, s.program, s.shim)
 }

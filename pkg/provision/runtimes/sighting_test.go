@@ -117,3 +117,28 @@ func TestTellJournal(t *testing.T) {
 		t.Errorf("a long line is not shortened to its ends: %q", got)
 	}
 }
+
+// Where the node is out of reach, a Pod's own report tells the runtimes apart
+// by what the API says of the node's kernel.
+func TestJudgeInside(t *testing.T) {
+	inside := map[string]map[string]string{
+		Runc:     {"go.os": "linux", "kernel.release": "6.12", "kernel.boot_id": nodeBoot},
+		GVisor:   {"go.os": "linux", "kernel.release": "4.4.0"},
+		WasmEdge: {"go.os": "wasip1"},
+	}
+	for _, is := range Names {
+		for _, says := range Names {
+			var s sighting
+			s.node.release, s.node.bootID, s.unseen = "6.12", nodeBoot, "node a is another machine"
+			for name, value := range inside[is] {
+				s.inside = append(s.inside, evidence.Value{Name: name, Type: evidence.String, Value: value})
+			}
+			if err := s.judgeInside(says); (err == nil) != (is == says) {
+				t.Errorf("%s that is called %s: %v", is, says, err)
+			}
+			if !strings.Contains(s.String(), "seen from inside only: node a is another machine") {
+				t.Error(s)
+			}
+		}
+	}
+}
