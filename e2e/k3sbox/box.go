@@ -33,8 +33,9 @@ type Options struct {
 	Name string
 	// Generation is that of the stand-in that Deliver copies; "" is DropIn.
 	Generation string
-	// TmpfsVar mounts a tmpfs of this size (tmpfs(5)) on /var/lib/rancher, so
-	// that a test can fill the disk; "" has it on the volume like all of /var.
+	// DataSize mounts a tmpfs of this size (tmpfs(5)) on /var/lib/rancher, so
+	// that a test can fill the disk; it doesn't outlive a PowerCut. "" has the
+	// folder on the volume, like all of /var.
 	DataSize string
 }
 
@@ -230,7 +231,7 @@ fi`, f.Binary, f.Images); err != nil {
 
 // Journal is the end of what K3s logged, for errors.
 func (b *Box) Journal(ctx context.Context) string {
-	r, err := b.Run(ctx, "journalctl", "--unit", "k3s", "--no-pager", "--lines", "60", "--output", "cat")
+	r, err := b.Run(ctx, "journalctl", "--unit", "k3s*", "--no-pager", "--lines", "60", "--output", "cat")
 	if err != nil {
 		return err.Error()
 	}

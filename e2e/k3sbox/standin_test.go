@@ -216,8 +216,9 @@ func TestRefusals(t *testing.T) {
 		{"no template", template, "{{ if }}", "journalctl -u k3s -o cat --no-pager", "template"},
 		{"an unknown flag", "/etc/systemd/system/k3s.service.d/10-test.conf",
 			"[Service]\nExecStart=\nExecStart=/usr/local/bin/k3s server --no-such-flag\n", "journalctl -u k3s -o cat --no-pager", "not defined: -no-such-flag"},
-		{"the port is taken", "/etc/rancher/k3s/config.yaml.d/10-test.yaml", "bind-address: 192.0.2.1\n",
-			"journalctl -u k3s -o cat --no-pager", "192.0.2.1:6443"},
+		{"the port is taken", "/etc/systemd/system/k3s.service.d/10-test.conf",
+			"[Service]\nExecStartPre=-systemd-run --unit=blocker systemd-socket-activate -l 6443 true\n",
+			"journalctl -u k3s -o cat --no-pager", "6443: bind: address already in use"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := b.Write(ctx, c.file, 0o644, []byte(c.content)); err != nil {
@@ -231,7 +232,7 @@ func TestRefusals(t *testing.T) {
 			b.Await(t, "an error in the log", time.Minute, "sh", "-c", c.log+" | grep -q -e \""+c.says+"\"")
 			b.Await(t, "K3s ends", time.Minute, "sh", "-c", "systemctl show k3s -P NRestarts | grep -vx 0 || systemctl show k3s -P SubState | grep auto-restart")
 			b.Must(t, "rm", c.file)
-			b.Must(t, "systemctl", "daemon-reload")
+			b.Must(t, "sh", "-c", "systemctl stop blocker 2>/dev/null; systemctl daemon-reload")
 			b.Must(t, "systemctl", "restart", "k3s")
 			b.AwaitNode(t)
 		})
