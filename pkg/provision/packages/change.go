@@ -2,12 +2,11 @@ package packages
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -59,7 +58,7 @@ func repair(ctx context.Context, m machine.Machine, log progress.Log) error {
 		return err
 	}
 	if _, err := os.Stat(m.Path(started)); err != nil {
-		return fmt.Errorf("dpkg was interrupted on this machine, and not by labctl; run `dpkg --configure --pending` and then the same command again. dpkg says: %s", broken)
+		return fmt.Errorf("dpkg was interrupted on this machine, and not by labctl; run `dpkg --configure --pending` (apt-get install --fix-broken if that isn't enough), then the same command again: %s", broken)
 	}
 	log.Info("labctl was interrupted while dpkg was at work; dpkg --configure --pending ends that")
 	exit, err := m.Run(ctx, machine.Command{Argv: []string{"dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"}, Env: environment, Log: log.Output()})
@@ -75,8 +74,7 @@ func repair(ctx context.Context, m machine.Machine, log progress.Log) error {
 }
 
 // interrupted says in what dpkg was interrupted; "" if it wasn't. The journal
-// is what apt looks at (updates/, dpkg's internals), the audit is dpkg's own
-// (dpkg(1)).
+// is what apt looks at (updates/, dpkg's internals).
 func interrupted(ctx context.Context, m machine.Machine) (string, error) {
 	journal, err := os.ReadDir(m.Path("/var/lib/dpkg/updates"))
 	if err != nil && !os.IsNotExist(err) {
@@ -87,9 +85,23 @@ func interrupted(ctx context.Context, m machine.Machine) (string, error) {
 			return "its journal /var/lib/dpkg/updates isn't empty", nil
 		}
 	}
-	audit, err := m.Output(ctx, "dpkg", "--audit")
-	return strings.TrimSpace(audit), err
+	states, err := status(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	var half []string
+	for name, state := range states {
+		if slices.Contains(unfinished, state) {
+			half = append(half, name+" is "+state)
+		}
+	}
+	slices.Sort(half)
+	return strings.Join(half, ", "), nil
 }
+
+// unfinished are the states in which an interrupted dpkg leaves packages
+// (dpkg(1), Package states).
+var unfinished = []string{"half-installed", "unpacked", "half-configured"}
 
 // locks are the files that dpkg and its frontends lock while they work
 // (dpkg's doc/frontend.txt).
@@ -133,29 +145,16 @@ func holder(m machine.Machine) (string, error) {
 			return "", fmt.Errorf("dpkg's lock %s: %w", path, err)
 		}
 		if l.Type != syscall.F_UNLCK {
-			return process(m, int(l.Pid)), nil
+			return named(m, int(l.Pid)), nil
 		}
 	}
 	return "", nil
 }
 
-func process(m machine.Machine, pid int) string {
+func named(m machine.Machine, pid int) string {
 	comm, err := m.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil { // ended meanwhile, or of another pid namespace
 		return fmt.Sprintf("process %d", pid)
 	}
 	return fmt.Sprintf("%s, process %d", strings.TrimSpace(string(comm)), pid)
-}
-
-func sha256File(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }() // only read
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), ctx.Err()
 }

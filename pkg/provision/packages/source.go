@@ -1,12 +1,13 @@
 package packages
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/progress"
@@ -93,37 +94,40 @@ func withScratch(ctx context.Context, m machine.Machine, f func() error) (err er
 	return f()
 }
 
-// repository makes an archive of the .deb files (apt's flat format,
-// sources.list(5)), so that apt picks what this machine lacks out of them. It
-// is trusted because whoever gave the files has checked them.
+// repository makes an archive of the .deb files, so that apt picks what this
+// machine lacks out of them. It is trusted because whoever gave the files has
+// checked them.
 func repository(ctx context.Context, m machine.Machine, debs []string) error {
-	var index strings.Builder
+	index, err := indexOf(ctx, m, debs)
+	if err != nil {
+		return err
+	}
+	folder := path.Join(scratch, "repository")
+	for _, deb := range debs {
+		if err := os.Symlink(deb, m.Path(path.Join(folder, path.Base(deb)))); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(m.Path(path.Join(folder, "Packages")), index, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(m.Path(scratch+"/sources.list"), []byte("deb [trusted=yes] file:"+folder+" ./\n"), 0o644)
+}
+
+// indexOf is the index of a folder with the .deb files: apt's flat format
+// (sources.list(5), deb822(5)).
+func indexOf(ctx context.Context, m machine.Machine, debs []string) ([]byte, error) {
+	var index bytes.Buffer
 	for _, deb := range debs {
 		fields, err := m.Output(ctx, "dpkg-deb", "--field", deb)
 		if err != nil {
-			return fmt.Errorf("package file %s: %w", deb, err)
+			return nil, fmt.Errorf("package file %s: %w", deb, err)
 		}
-		info, err := os.Stat(m.Path(deb))
+		b, err := m.ReadFile(deb)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		sum, err := sha256File(ctx, m.Path(deb))
-		if err != nil {
-			return err
-		}
-		name := filepath.Base(deb)
-		if err := os.Symlink(deb, m.Path(path.Join(scratch, "repository", name))); err != nil {
-			return err
-		}
-		fmt.Fprintf(&index, "%s\nFilename: ./%s\nSize: %d\nSHA256: %s\n\n", strings.TrimSpace(fields), name, info.Size(), sum)
+		fmt.Fprintf(&index, "%s\nFilename: ./%s\nSize: %d\nSHA256: %x\n\n", strings.TrimSpace(fields), path.Base(deb), len(b), sha256.Sum256(b))
 	}
-	for name, text := range map[string]string{
-		"repository/Packages": index.String(),
-		"sources.list":        "deb [trusted=yes] file:" + scratch + "/repository ./\n",
-	} {
-		if err := os.WriteFile(m.Path(path.Join(scratch, name)), []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return index.Bytes(), ctx.Err()
 }
