@@ -54,7 +54,7 @@ type Labs struct {
 	images []*probeimage.Image
 	// use says which RuntimeClasses of others are used (runtimes.Apply).
 	use  []func(*nodev1.RuntimeClass) bool
-	plan   func(ctx context.Context, spec provision.ClusterSpec) (Plan, error)
+	plan func(ctx context.Context, spec provision.ClusterSpec) (Plan, error)
 }
 
 // Plan is what Up would do: text for people, JSON for machines.

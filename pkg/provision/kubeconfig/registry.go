@@ -23,7 +23,7 @@ func repository(registry string) (name.Repository, error) {
 	// Without a dot, a colon or localhost, the first part would be taken for
 	// a folder on Docker Hub.
 	host, path, _ := strings.Cut(registry, "/")
-	if path == "" || host != "localhost" && !strings.ContainsAny(host, ".:") {
+	if path == "" || strings.Contains(registry, "//") || host != "localhost" && !strings.ContainsAny(host, ".:") {
 		return name.Repository{}, fmt.Errorf("registry %q: give HOST/PATH, as registry.example/labs", registry)
 	}
 	repo, err := name.NewRepository(registry, name.StrictValidation)
