@@ -1,11 +1,12 @@
 package installer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"debug/elf"
+	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,17 +93,22 @@ var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AA
 // CheckArchitecture refuses a program that is built for another architecture
 // (GOARCH). What is no ELF file, such as a script, passes.
 func CheckArchitecture(file, architecture string) error {
-	f, err := elf.Open(file)
-	var format *elf.FormatError
-	switch {
-	case errors.As(err, &format), errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
+	f, err := os.Open(file)
+	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }() // only read
-	if f.Machine != machines[architecture] {
-		return fmt.Errorf("it is built for %s, not for %s", strings.TrimPrefix(f.Machine.String(), "EM_"), architecture)
+	// e_ident and e_machine of the ELF header, elf(5).
+	header := make([]byte, 20)
+	if _, err := io.ReadFull(f, header); err != nil || !bytes.HasPrefix(header, []byte(elf.ELFMAG)) {
+		return nil
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if elf.Data(header[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	if is := elf.Machine(order.Uint16(header[18:])); is != machines[architecture] {
+		return fmt.Errorf("it is built for %s, not for %s", strings.TrimPrefix(is.String(), "EM_"), architecture)
 	}
 	return nil
 }
