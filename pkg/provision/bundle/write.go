@@ -74,6 +74,9 @@ func Write(ctx context.Context, o Options, log progress.Log) error {
 		if errors.Is(err, syscall.ENOSPC) {
 			err = fmt.Errorf("%w; a bundle needs about 600 MB where it is made and 100 MB below %s", err, o.Cache.Dir)
 		}
+		if w.discard() {
+			return fmt.Errorf("bundle %s: %w", w.o.Output, err)
+		}
 		return fmt.Errorf("bundle %s: %w\nWhat there is stays in %s, and the same command goes on from there", w.o.Output, err, w.partial)
 	}
 	if err := w.finish(); err != nil {
@@ -263,6 +266,16 @@ func (w *writer) add(ctx context.Context, role Role, name string) error {
 	}
 	w.index.Files = append(w.index.Files, entry{Path: filepath.ToSlash(filepath.Join(roles[role], name)), Role: role, Size: info.Size(), SHA256: sum})
 	return nil
+}
+
+// discard removes the folder if nothing is in it yet, and says so.
+func (w *writer) discard() bool {
+	for _, folder := range roles {
+		_ = os.Remove(filepath.Join(w.partial, folder)) // stays unless it is empty
+	}
+	_ = os.Remove(w.partial)
+	_, err := os.Stat(w.partial)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // finish gives the folder its name.

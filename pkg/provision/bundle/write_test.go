@@ -158,6 +158,7 @@ func TestWriteRefuses(t *testing.T) {
 		"something else there": {Options{Output: full}, []string{"is no bundle", "--output"}},
 		"files missing":        {Options{Output: dir + "/b", Binary: dir + "/k3s", Images: []string{dir + "/no.tar"}}, []string{dir + "/k3s", dir + "/no.tar"}},
 		"images":               {Options{Output: dir + "/b", Images: []string{image, put(t, filepath.Join(dir, "x", "a.tar"), ""), put(t, dir+"/c.zip", "")}}, []string{"two files a.tar", "c.zip"}},
+		"no installer":         {Options{Output: dir + "/b", Installer: installer.Source{Location: dir + "/no.sh"}}, []string{dir + "/no.sh"}},
 		"architecture":         {Options{Output: dir + "/b", Architecture: elsewhere}, []string{"--gvisor DIR"}},
 		"suite":                {Options{Output: dir + "/b", Suite: "bookworm"}, []string{"--gvisor DIR"}},
 	} {

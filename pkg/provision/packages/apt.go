@@ -33,8 +33,9 @@ var always = []string{
 }
 
 // environment keeps apt's output parseable and its hooks quiet: no questions
-// (debconf(7)), no restarts of services by needrestart.
-var environment = []string{"LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "APT_LISTCHANGES_FRONTEND=none"}
+// (debconf(7)), no restarts of services by needrestart. Without a folder of
+// that name apt uses /tmp.
+var environment = []string{"LC_ALL=C", "TMPDIR=" + started, "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "APT_LISTCHANGES_FRONTEND=none"}
 
 func (a apt) argv(args []string) []string {
 	argv := []string{"apt-get", "--quiet", "--yes"}

@@ -38,15 +38,12 @@ func change(ctx context.Context, m machine.Machine, log progress.Log, f func() e
 	return err
 }
 
-func mark(m machine.Machine) error {
-	if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(m.Path(started), nil, 0o644)
-}
+// mark makes the folder that says so, which is also where apt's temporary
+// files go: those of a killed apt go with it.
+func mark(m machine.Machine) error { return os.MkdirAll(m.Path(started), 0o755) }
 
 func unmark(m machine.Machine) error {
-	err := os.Remove(m.Path(started))
+	err := os.RemoveAll(m.Path(started))
 	_ = os.Remove(m.Path(dir)) // stays unless it is empty
 	return err
 }

@@ -56,6 +56,9 @@ func TestKilledDpkg(t *testing.T) {
 				t.Fatal(err)
 			}
 			equal(t, "converged", list(t, m), "library installed", "tool installed")
+			if err := os.MkdirAll(m.Path(scratch+"/lists"), 0o755); err != nil { // as a killed labctl leaves it
+				t.Fatal(err)
+			}
 			if err := Remove(ctx, m, []string{"tool", "library"}, progress.Discard); err != nil {
 				t.Fatal(err)
 			}

@@ -88,6 +88,7 @@ func (e *NeededError) Error() string {
 
 // Remove purges exactly the packages; what isn't there is left out. If any
 // other package needs one of them, it is a *NeededError and nothing is removed.
+// What a killed Install left of its own goes too.
 func Remove(ctx context.Context, m machine.Machine, names []string, log progress.Log) (err error) {
 	states, err := status(ctx, m)
 	if err != nil {
@@ -97,7 +98,7 @@ func Remove(ctx context.Context, m machine.Machine, names []string, log progress
 		return states[n] == "" || states[n] == notInstalled
 	})
 	if len(names) == 0 {
-		return nil
+		return clean(ctx, m)
 	}
 	step := log.Start("Removing packages: " + strings.Join(names, ", "))
 	defer func() { step.End(err) }()
@@ -111,7 +112,10 @@ func Remove(ctx context.Context, m machine.Machine, names []string, log progress
 		if len(others) > 0 {
 			return &NeededError{Packages: needed(ctx, m, names), By: others}
 		}
-		return a.run(ctx, append([]string{"purge"}, names...)...)
+		if err := a.run(ctx, append([]string{"purge"}, names...)...); err != nil {
+			return err
+		}
+		return clean(ctx, m)
 	})
 }
 

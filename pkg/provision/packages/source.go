@@ -18,8 +18,8 @@ import (
 // Places on the machine, all below labctl's folder there.
 const (
 	dir     = "/var/lib/labctl"
-	scratch = dir + "/apt"            // lists of labctl's own while it works
-	lock    = dir + "/apt.lock"       // one labctl at a time
+	scratch = dir + "/apt"            // lists and archives of labctl's own
+	lock    = dir + "/apt.lock"       // of whoever has scratch
 	started = dir + "/apt.unfinished" // there while labctl has dpkg at work
 )
 
@@ -70,6 +70,7 @@ var (
 	}
 )
 
+// withScratch runs f while the folder scratch is there, empty at first.
 func withScratch(ctx context.Context, m machine.Machine, f func() error) (err error) {
 	if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
 		return fmt.Errorf("labctl's folder on this machine: %w; run labctl as root", err)
@@ -92,6 +93,14 @@ func withScratch(ctx context.Context, m machine.Machine, f func() error) (err er
 		}
 	}
 	return f()
+}
+
+// clean removes what a killed labctl left.
+func clean(ctx context.Context, m machine.Machine) error {
+	if _, err := os.Stat(m.Path(scratch)); err != nil {
+		return nil
+	}
+	return withScratch(ctx, m, func() error { return nil })
 }
 
 // repository makes an archive of the .deb files, so that apt picks what this
