@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/isolation-stack/labctl/pkg/lifecycle"
 	"github.com/isolation-stack/labctl/pkg/provision/doctor"
 	"github.com/isolation-stack/labctl/pkg/provision/nodeimage"
 )
@@ -24,9 +25,13 @@ func newDoctorCommand(g *global) *cobra.Command {
 		Short: "Say what this machine lacks for labs, and install it with --fix",
 		Long: `Look at this machine and list everything that labs want and it lacks, with a
 remedy each. With --fix, install missing packages with apt on Debian and
-Ubuntu (as root, or through sudo without a password).`,
+Ubuntu (as root, or through sudo without a password).
+
+With --provider k3s it is what a K3s node takes: kernel, cgroups, ports, disk,
+memory, clock, and what earlier installations left.`,
 		Example: `  labctl doctor
   labctl doctor --fix
+  labctl doctor --provider k3s
   labctl doctor -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,18 +62,32 @@ Ubuntu (as root, or through sudo without a password).`,
 // diagnose checks the machine and, with fix, mends it and checks again:
 // what is reported is what is so now.
 func diagnose(ctx context.Context, c *console, f upFlags, fix bool) ([]doctor.Finding, error) {
-	o := doctorOptions(f)
-	findings, err := doctor.Check(ctx, o, c)
+	check := checks[f.provider]
+	findings, err := check(ctx, f, c)
 	if err != nil || !fix || !fixable(findings) {
 		return findings, err
 	}
 	if err := doctor.Fix(ctx, findings, c); err != nil {
 		return nil, withCode(exitPrerequisites, err)
 	}
-	return doctor.Check(ctx, o, c)
+	return check(ctx, f, c)
 }
 
-// doctorOptions are what the flags of up ask of the machine.
+// checks are by provider what the flags of up ask of the machine.
+var checks = map[string]func(ctx context.Context, f upFlags, c *console) ([]doctor.Finding, error){
+	lifecycle.Kind: func(ctx context.Context, f upFlags, c *console) ([]doctor.Finding, error) {
+		return doctor.Check(ctx, doctorOptions(f), c)
+	},
+	lifecycle.K3s: func(ctx context.Context, f upFlags, c *console) ([]doctor.Finding, error) {
+		return doctor.CheckBox(ctx, doctor.BoxOptions{Service: f.service}, c)
+	},
+	// The nodes are elsewhere: what is left is what measures on this machine.
+	lifecycle.Kubeconfig: func(ctx context.Context, _ upFlags, c *console) ([]doctor.Finding, error) {
+		return doctor.Check(ctx, doctor.Options{NoCluster: true}, c)
+	},
+}
+
+// doctorOptions are what kind's flags ask of the machine.
 func doctorOptions(f upFlags) doctor.Options {
 	o := doctor.Options{Engine: f.options().Engine, Source: f.source, BaseImage: f.image.BaseImage, APIServerPort: f.apiServerPort}
 	if nodeimage.Source(f.source) == nodeimage.Auto {
@@ -114,7 +133,7 @@ func prerequisites(ctx context.Context, c *console, f upFlags, err error) error 
 	if ctx.Err() != nil {
 		return err
 	}
-	findings, checkErr := doctor.Check(ctx, doctorOptions(f), c)
+	findings, checkErr := checks[f.provider](ctx, f, c)
 	if checkErr != nil {
 		return err // the first error says more than a doctor that failed too
 	}

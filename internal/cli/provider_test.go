@@ -120,6 +120,15 @@ func TestHelpGroupsFlagsByProvider(t *testing.T) {
 	}
 }
 
+// Every provider has its flags' checks of the machine.
+func TestEveryProviderHasADoctor(t *testing.T) {
+	for _, p := range lifecycle.Providers() {
+		if checks[p] == nil {
+			t.Errorf("no doctor for %s", p)
+		}
+	}
+}
+
 func TestCommandTellsTheProvider(t *testing.T) {
 	for want, f := range map[string]clusterFlags{
 		"labctl down":                           {provider: lifecycle.Kind, name: defaultName},

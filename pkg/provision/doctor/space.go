@@ -20,3 +20,13 @@ func space(dir string) (device, free uint64, err error) {
 	// The types differ between platforms.
 	return uint64(st.Dev), fs.Bavail * uint64(fs.Bsize), nil //nolint:unconvert // int32 on darwin
 }
+
+// capacity is what root has left on the file system of dir and how large it
+// is, in bytes; 0 where that can't be told.
+func capacity(dir string) (free, size uint64) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, 0
+	}
+	return fs.Bfree * uint64(fs.Bsize), fs.Blocks * uint64(fs.Bsize) //nolint:unconvert // int32 on darwin
+}
