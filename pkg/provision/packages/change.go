@@ -28,10 +28,8 @@ func change(ctx context.Context, m machine.Machine, log progress.Log, f func() e
 		return fmt.Errorf("labctl's folder on this machine: %w; run labctl as root", err)
 	}
 	err := f()
-	if ctx.Err() != nil {
-		return errors.Join(ctx.Err(), err) // the mark stays: dpkg may be in the middle
-	}
-	broken, brokenErr := interrupted(ctx, m)
+	// The mark stays where dpkg was left in the middle.
+	broken, brokenErr := interrupted(context.WithoutCancel(ctx), m)
 	if brokenErr == nil && broken == "" {
 		err = errors.Join(err, unmark(m))
 	}
@@ -41,6 +39,11 @@ func change(ctx context.Context, m machine.Machine, log progress.Log, f func() e
 // mark makes the folder that says so, which is also where apt's temporary
 // files go: those of a killed apt go with it.
 func mark(m machine.Machine) error { return os.MkdirAll(m.Path(started), 0o755) }
+
+func marked(m machine.Machine) bool {
+	_, err := os.Stat(m.Path(started))
+	return err == nil
+}
 
 func unmark(m machine.Machine) error {
 	err := os.RemoveAll(m.Path(started))
@@ -54,7 +57,7 @@ func repair(ctx context.Context, m machine.Machine, log progress.Log) error {
 	if err != nil || broken == "" {
 		return err
 	}
-	if _, err := os.Stat(m.Path(started)); err != nil {
+	if !marked(m) {
 		return fmt.Errorf("dpkg was interrupted on this machine, and not by labctl; run `dpkg --configure --pending` (apt-get install --fix-broken if that isn't enough), then the same command again: %s", broken)
 	}
 	log.Info("labctl was interrupted while dpkg was at work; dpkg --configure --pending ends that")

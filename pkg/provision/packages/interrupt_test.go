@@ -70,6 +70,47 @@ func TestKilledDpkg(t *testing.T) {
 	}
 }
 
+// A dpkg that was killed when everything was unpacked and configured still has
+// a journal to end, and labctl does.
+func TestKilledAtTheEnd(t *testing.T) {
+	ctx := context.Background()
+	m := privateMachine(t)
+	tool := deb(t, m, "tool", "1", "")
+	install(t, m, []string{"tool"}, tool)
+	whole, err := m.ReadFile("/var/lib/dpkg/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := m.Path("/var/lib/dpkg/updates/0001")
+	if err := errors.Join(os.WriteFile(journal, whole, 0o644), mark(m)); err != nil {
+		t.Fatal(err)
+	}
+	missing, err := Missing(ctx, m, []string{"tool"})
+	if err != nil || len(missing) != 1 {
+		t.Fatalf("missing are %v, %v", missing, err)
+	}
+	if planned, err := Plan(ctx, m, missing, []string{tool}); err != nil || len(planned) != 0 {
+		t.Errorf("planned are %v, %v", planned, err)
+	}
+	install(t, m, missing, tool)
+	if _, err := os.Stat(journal); err == nil {
+		t.Error("the journal is still there")
+	}
+	if missing, err := Missing(ctx, m, []string{"tool"}); err != nil || len(missing) != 0 {
+		t.Errorf("then missing are %v, %v", missing, err)
+	}
+	// The same when what was killed goes on with Remove.
+	if err := errors.Join(os.WriteFile(journal, whole, 0o644), mark(m)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(ctx, m, []string{"never-there"}, progress.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(m.Path("/var/lib/labctl*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 // infos keeps the status lines.
 type infos struct {
 	progress.Log

@@ -19,11 +19,15 @@ import (
 // ErrNoApt is a machine without apt or dpkg.
 var ErrNoApt = errors.New("this machine has no apt, so labctl can't install packages; give the programs with --runtime-files DIR (crun, runsc, containerd-shim-runsc-v1, and a file SHA256SUMS over them)")
 
-// Missing gives those of the packages that aren't installed whole.
+// Missing gives those of the packages that aren't installed whole: all of
+// them while an interrupted Install or Remove waits for Install to repair it.
 func Missing(ctx context.Context, m machine.Machine, names []string) ([]string, error) {
 	states, err := status(ctx, m)
 	if err != nil {
 		return nil, err
+	}
+	if marked(m) {
+		return names, nil
 	}
 	var out []string
 	for _, name := range names {
@@ -97,12 +101,15 @@ func Remove(ctx context.Context, m machine.Machine, names []string, log progress
 	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
 		return states[n] == "" || states[n] == notInstalled
 	})
-	if len(names) == 0 {
+	if len(names) == 0 && !marked(m) {
 		return clean(ctx, m)
 	}
 	step := log.Start("Removing packages: " + strings.Join(names, ", "))
 	defer func() { step.End(err) }()
 	return change(ctx, m, log, func() error {
+		if len(names) == 0 {
+			return clean(ctx, m)
+		}
 		a := apt{m: m, log: log.Output()}
 		p, err := a.simulate(ctx, append([]string{"purge"}, names...)...)
 		if err != nil {
