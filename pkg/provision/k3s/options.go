@@ -15,7 +15,8 @@ import (
 type Options struct {
 	// Machine is the box; the zero value is the machine that labctl runs on.
 	Machine machine.Machine
-	// StateDir is labctl's folder for state, which holds the locks.
+	// StateDir is the user's folder for labctl's state, in which the installer
+	// is stored. What labctl did to the machine is on the machine itself.
 	StateDir string
 	// Installer is K3s's install script: a file or an http(s) address; "" is
 	// the project's public address. InstallerSHA256 (hex) is what it must

@@ -265,3 +265,26 @@ func empty(m machine.Machine, keep map[string]bool) error {
 	_ = os.Remove(m.Path(Dir))
 	return nil
 }
+
+// Sweep removes what is left in labctl's folder without a ledger, by a Close or
+// a look that was killed; backups of files that Undo left alone stay.
+func Sweep(m machine.Machine) error {
+	entries, err := os.ReadDir(m.Path(Dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("labctl's folder: %w", err)
+	}
+	for _, e := range entries {
+		if p := path.Join(Dir, e.Name()); p != backups {
+			if err := os.RemoveAll(m.Path(p)); err != nil {
+				return fmt.Errorf("labctl's folder: %w", err)
+			}
+		}
+	}
+	// What isn't empty holds backups that are kept.
+	_ = os.Remove(m.Path(backups))
+	_ = os.Remove(m.Path(Dir))
+	return nil
+}

@@ -126,10 +126,7 @@ func up(m machine.Machine, fault func() error) error {
 func down(m machine.Machine, fault func() error, restarts *int) ([]Left, error) {
 	l, err := Open(m)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Killed after the ledger was gone: nothing but empty folders is left.
-		_ = os.Remove(m.Path(backups))
-		_ = os.Remove(m.Path(Dir))
-		return nil, nil
+		return nil, Sweep(m)
 	}
 	if err != nil {
 		return nil, err

@@ -1,0 +1,337 @@
+package k3s
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/isolation-stack/labctl/pkg/progress"
+	"github.com/isolation-stack/labctl/pkg/provision"
+	"github.com/isolation-stack/labctl/pkg/provision/installer"
+	"github.com/isolation-stack/labctl/pkg/provision/k3s/ledger"
+	"github.com/isolation-stack/labctl/pkg/provision/machine"
+	"github.com/isolation-stack/labctl/pkg/provision/packages"
+	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
+	"github.com/isolation-stack/labctl/pkg/provision/service"
+	"github.com/isolation-stack/labctl/pkg/verify/node"
+)
+
+// up is one run of Up.
+type up struct {
+	p      *Provider
+	l      *ledger.Ledger
+	s      source
+	spec   provision.ClusterSpec
+	log    progress.Log
+	fitted bool
+}
+
+// converge makes the changes of the plan until none is left.
+func (u *up) converge(ctx context.Context) error {
+	said := map[string]bool{}
+	var before []Change
+	for {
+		f, err := u.p.look(ctx, u.s, u.l)
+		if err != nil {
+			return err
+		}
+		now, err := plan(f, u.p.o, u.spec)
+		if err != nil {
+			return err
+		}
+		for _, c := range now.Changes {
+			if line := c.Name + ": " + c.Why; c.Action == Use && !said[line] {
+				said[line] = true
+				u.log.Info("%s is used as it is: %s", c.Name, c.Why)
+			}
+		}
+		changes := now.next()
+		if len(changes) == 0 {
+			return u.end(ctx, f)
+		}
+		if same(changes, before) {
+			return fmt.Errorf("this did not take effect: %s %s (%s)", changes[0].Action, changes[0].Name, changes[0].Why)
+		}
+		if err := u.make(ctx, f, changes); err != nil {
+			return explain(err)
+		}
+		before = changes
+	}
+}
+
+func same(a, b []Change) bool {
+	return slices.EqualFunc(a, b, func(a, b Change) bool { return a.Name == b.Name && a.step == b.step && a.Why == b.Why })
+}
+
+// make makes the changes of one phase.
+func (u *up) make(ctx context.Context, f facts, changes []Change) error {
+	if slices.ContainsFunc(changes, func(c Change) bool { return c.step == install }) {
+		if err := u.begin(f); err != nil {
+			return err
+		}
+	}
+	var installed bool
+	for i, c := range changes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch c.step {
+		case put:
+			if _, err := u.l.Put(c.write); err != nil {
+				return err
+			}
+		case install:
+			if err := u.install(ctx, f); err != nil {
+				return err
+			}
+		case start:
+			if err := u.start(ctx, f.unit); err != nil {
+				return err
+			}
+		case apt:
+			if installed {
+				continue // all at once
+			}
+			installed = true
+			if err := u.packages(ctx, f); err != nil {
+				return err
+			}
+		case putShim:
+			if err := u.shim(ctx); err != nil {
+				return err
+			}
+		case fit:
+			if err := u.fit(ctx, f); err != nil {
+				return err
+			}
+		case configure:
+			if _, err := u.l.Put(c.write); err != nil {
+				return err
+			}
+		case restart:
+			return u.restart(ctx, f, changes[:i])
+		}
+	}
+	return nil
+}
+
+// end is after the last phase.
+func (u *up) end(ctx context.Context, f facts) error {
+	if err := u.l.Own(node.Root); err != nil { // where probes put labprobe
+		return err
+	}
+	// Another kernel may have another quirk since the last up.
+	if a, err := addFor(f); err != nil || !slices.Contains(a.handlers, runtimes.GVisor) {
+		return err
+	}
+	return u.fit(ctx, f)
+}
+
+// made are the paths that the installer, or K3s when it runs, makes and that
+// its uninstall script may leave.
+var made = []string{
+	"/usr/local/bin/k3s", "/usr/local/bin/kubectl", "/usr/local/bin/crictl", "/usr/local/bin/ctr",
+	"/usr/local/bin/k3s-killall.sh", "/etc/rancher", "/var/lib/rancher", "/var/lib/kubelet", "/var/lib/cni",
+	"/var/log/pods", "/var/log/containers", "/run/k3s", "/run/flannel", "/etc/cni",
+}
+
+// begin notes that K3s is going to be installed: what of it wasn't there
+// before, and the user's files that its uninstall script would take.
+func (u *up) begin(f facts) error {
+	if f.begun {
+		return nil
+	}
+	for _, file := range f.kept {
+		if err := u.l.Keep(file); err != nil {
+			return err
+		}
+	}
+	e := ledger.Entry{Kind: ledger.K3s, Path: path.Join(installer.DefaultBinDir, f.unit+"-uninstall.sh")}
+	for _, name := range append([]string{e.Path, unitFile(f)}, made...) {
+		if _, err := os.Lstat(u.p.m.Path(name)); errors.Is(err, fs.ErrNotExist) {
+			e.Names = append(e.Names, name)
+		}
+	}
+	return u.l.Record(e)
+}
+
+// install runs K3s's installer. One that failed is run again.
+func (u *up) install(ctx context.Context, f facts) error {
+	store := filepath.Join(u.p.o.StateDir, "k3s")
+	if u.p.o.StateDir == "" {
+		store = u.p.m.Path(path.Join(ledger.Dir, "installer"))
+	}
+	script, err := installer.Fetch(ctx, u.s.installer, store, u.log)
+	if err != nil {
+		return err
+	}
+	if err := script.Show(u.log); err != nil {
+		return err
+	}
+	err = installer.Run(ctx, u.p.m, script, installer.Settings{
+		Binary: u.s.binary, BinarySHA256: u.s.sha256,
+		Version: u.p.o.Version, Channel: u.p.o.Channel,
+		Service: u.p.o.Service, BinDir: installer.DefaultBinDir,
+	}, u.log)
+	if err != nil {
+		return err
+	}
+	if err := u.started(ctx, f.unit); err != nil {
+		return err
+	}
+	return u.l.Finish()
+}
+
+func unitFile(f facts) string {
+	if f.init == service.OpenRC {
+		return "/etc/init.d/" + f.unit
+	}
+	return "/etc/systemd/system/" + f.unit + ".service"
+}
+
+// start starts a K3s that labctl installed and that was stopped.
+func (u *up) start(ctx context.Context, unit string) error {
+	manager, err := service.Detect(u.p.m, unit)
+	if err != nil {
+		return err
+	}
+	if err := manager.Start(ctx); err != nil {
+		return err
+	}
+	return u.started(ctx, unit)
+}
+
+// started waits until K3s has rendered containerd's configuration.
+func (u *up) started(ctx context.Context, unit string) (err error) {
+	step := u.log.Start("Waiting for K3s")
+	defer func() { step.End(err) }()
+	limited, cancel := context.WithTimeout(ctx, u.p.times.back)
+	defer cancel()
+	for {
+		if _, err := os.Stat(u.p.m.Path(rendered)); err == nil {
+			if _, err = u.p.m.ReadFile(adminConfig); err == nil {
+				return nil
+			}
+		}
+		select {
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("K3s was started and has not come up within %v%s", u.p.times.back, u.p.serviceLog(ctx, unit))
+		case <-time.After(u.p.times.poll):
+		}
+	}
+}
+
+// serviceLog is the end of K3s's log, for an error.
+func (p *Provider) serviceLog(ctx context.Context, unit string) string {
+	manager, err := service.Detect(p.m, unit)
+	if err != nil {
+		return ""
+	}
+	text, err := manager.Log(ctx, 20)
+	if err != nil || text == "" {
+		return ""
+	}
+	return "; the end of its log:\n  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
+}
+
+// packages installs what is missing; the ledger gets exactly what comes new.
+func (u *up) packages(ctx context.Context, f facts) error {
+	noted := map[string]bool{}
+	for _, e := range u.l.Entries(ledger.Packages) {
+		for _, name := range e.Names {
+			noted[name] = true
+		}
+	}
+	var names []string
+	for _, name := range f.packages {
+		if !noted[name] {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		if err := u.l.Record(ledger.Entry{Kind: ledger.Packages, Names: names}); err != nil {
+			return err
+		}
+	}
+	return packages.Install(ctx, u.p.m, f.missing, u.s.debs, u.log)
+}
+
+// shim puts gVisor's shim, and runsc where the shim's folder brings its own.
+func (u *up) shim(ctx context.Context) error {
+	if u.p.o.Shim == nil {
+		return errors.New("gVisor: this machine has no " + runscShim + "; give it with --runtime-files DIR")
+	}
+	dir, err := u.p.o.Shim(ctx, u.log)
+	if err != nil {
+		return err
+	}
+	files, err := layout("", false).Programs(dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if name := path.Base(file.Path); name != runscShim && name != "runsc" {
+			continue
+		}
+		if err := u.put(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *up) put(file runtimes.File) error {
+	_, err := u.l.Put(ledger.Write{Path: file.Path, Mode: file.Mode, Content: ledger.Content{Bytes: file.Content}})
+	return err
+}
+
+// fit writes the programs that fit runsc to the kernel and runs the setup.
+func (u *up) fit(ctx context.Context, f facts) (err error) {
+	if u.fitted {
+		return nil
+	}
+	l := layout(f.crun, f.systemd)
+	shim, _ := u.p.m.LookPath(servicePath, runscShim)
+	files, err := l.Programs(u.p.m.Path(path.Dir(shim)))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if name := path.Base(file.Path); name == runscShim || name == "runsc" {
+			continue // they are there
+		}
+		if err := u.put(file); err != nil {
+			return err
+		}
+	}
+	exit, err := u.p.m.Run(ctx, machine.Command{
+		Argv: []string{"env", "PATH=" + servicePath + ":" + programs, l.Setup()}, Log: u.log.Output(),
+	})
+	if err != nil {
+		return fmt.Errorf("fit runsc to this kernel: %w", err)
+	}
+	if exit.Code != 0 {
+		return fmt.Errorf("fit runsc to this kernel: %s ended with %d: %s", l.Setup(), exit.Code, strings.TrimSpace(string(exit.Stderr)))
+	}
+	u.fitted = true
+	return nil
+}
+
+// explain says what to do about a full disk.
+func explain(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "no space left on device") {
+		return fmt.Errorf("%w\nThe disk is full: make room (`df -h` shows where) and run the same command again; labctl goes on from there", err)
+	}
+	return err
+}
