@@ -230,7 +230,7 @@ func (c *Cluster) noteImages(ctx context.Context, archive func() (io.ReadCloser,
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer c.p.free(unlock)()
 	l, err := ledger.Open(c.p.m)
 	if err != nil {
 		return err

@@ -54,21 +54,23 @@ type down struct {
 	l    *ledger.Ledger
 	log  progress.Log
 	unit string
-	// stays says that this K3s was there before labctl; runs, that it runs.
+	// stays says that this K3s was there before labctl, runs that it runs.
 	stays, runs bool
 	left        []ledger.Left
 }
 
 func (d *down) run(ctx context.Context) error {
 	d.stays = len(d.l.Entries(ledger.K3s)) == 0
-	if d.stays {
-		if err := d.look(ctx); err != nil {
-			return err
-		}
+	if err := d.look(ctx); err != nil {
+		return err
 	}
 	if d.runs {
-		if err := d.p.removeObjects(ctx, d.log); err != nil {
+		err := d.p.removeObjects(ctx, d.stays, d.log)
+		if err != nil && (d.stays || ctx.Err() != nil) {
 			return err
+		}
+		if err != nil {
+			d.log.Info("Not everything in K3s was removed, but K3s itself is uninstalled: %v", err)
 		}
 	}
 	step := d.log.Start("Taking back what labctl changed")
@@ -77,7 +79,7 @@ func (d *down) run(ctx context.Context) error {
 	if err != nil {
 		return explain(err)
 	}
-	if d.runs && d.l.RestartDue() {
+	if d.stays && d.runs && d.l.RestartDue() {
 		if err := d.p.restart(ctx, d.l, d.unit, false, d.log); err != nil {
 			return fmt.Errorf("K3s has its old configuration again, but: %w; mend it and run labctl down --provider k3s again", err)
 		}
@@ -89,7 +91,7 @@ func (d *down) run(ctx context.Context) error {
 	return d.l.Close(left)
 }
 
-// look sees whether the K3s that stays runs: if it is there and doesn't, its
+// look sees whether K3s runs. If one that stays is there and doesn't, its
 // objects can't be taken away.
 func (d *down) look(ctx context.Context) error {
 	if _, there := d.p.m.LookPath("/usr/local/bin:/opt/bin:"+servicePath, "k3s"); !there {
@@ -99,7 +101,7 @@ func (d *down) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.runs, err = manager.Active(ctx); err != nil || d.runs {
+	if d.runs, err = manager.Active(ctx); err != nil || d.runs || !d.stays {
 		return err
 	}
 	return fmt.Errorf("K3s doesn't run (service %s), so labctl can't take its RuntimeClasses and images away; start it and run the same command again, or remove K3s first", d.unit)
@@ -133,7 +135,7 @@ func (d *down) undo(ctx context.Context, e ledger.Entry) error {
 
 // images removes those that labctl loaded; with a K3s that goes, they go.
 func (d *down) images(ctx context.Context, refs []string) error {
-	if !d.runs {
+	if !d.stays || !d.runs {
 		return nil
 	}
 	there, err := d.p.ctr(ctx, "images", "ls", "--quiet")
@@ -164,6 +166,9 @@ func (d *down) uninstall(ctx context.Context, e ledger.Entry) (err error) {
 		if exit.Code != 0 {
 			return fmt.Errorf("K3s's uninstall script %s ended with %d: %s", e.Path, exit.Code, lastLine(exit.Stderr))
 		}
+	}
+	if err := d.p.endShims(ctx); err != nil {
+		return err
 	}
 	mounts, err := d.p.m.ReadFile("/proc/mounts")
 	if err != nil {

@@ -54,7 +54,7 @@ type fakeBox struct {
 	images   []string          // in containerd
 	tasks    map[string]string // container to process
 	calls    int               // of Exec
-	killAt   int               // the call at which labctl is killed; 0 is never
+	killAt   int               // the call from which on labctl is dead; 0 is never
 	fail     string            // a program that fails, by a word in its command line
 }
 
@@ -204,7 +204,7 @@ func (b *fakeBox) exec(_ context.Context, c machine.Command) (probe.Exit, error)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls++
-	if b.calls == b.killAt {
+	if b.killAt > 0 && b.calls >= b.killAt {
 		return probe.Exit{}, errKilled
 	}
 	argv := c.Argv
@@ -251,6 +251,8 @@ func (b *fakeBox) exec(_ context.Context, c machine.Command) (probe.Exit, error)
 		}
 	case argv[0] == "apt-get":
 		b.apt(argv[1:], &exit)
+	case argv[0] == "dpkg" && slices.Contains(argv, "--purge"):
+		b.apt(append([]string{"purge"}, argv[slices.Index(argv, "--purge")+1:]...), &exit)
 	case strings.HasSuffix(argv[0], "labctl-runtime-setup"):
 		b.write(ledger.Dir+"/quirks", "", 0o644)
 		b.write(ledger.Dir+"/runsc.toml", "binary_name = \"runsc\"\n", 0o644)

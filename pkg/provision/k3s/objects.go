@@ -3,8 +3,10 @@ package k3s
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,33 +21,82 @@ import (
 // (https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/).
 var ours = metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=labctl"}
 
-// removeObjects deletes what labctl made in a K3s that stays: Pods of proofs,
-// namespaces that runs left behind, RuntimeClasses. It waits until the Pods
-// are gone: the programs that they need go next.
-func (p *Provider) removeObjects(ctx context.Context, log progress.Log) (err error) {
+// removeObjects deletes what labctl made in K3s: namespaces that runs left
+// behind, Pods of proofs, RuntimeClasses. It waits until the Pods are gone:
+// the programs that they need go next. Pods of others' that use labctl's
+// classes go with a K3s that goes, and are refused in one that stays.
+func (p *Provider) removeObjects(ctx context.Context, stays bool, log progress.Log) (err error) {
 	step := log.Start("Removing labctl's objects")
 	defer func() { step.End(err) }()
 	client, err := p.client()
 	if err != nil {
 		return err
 	}
+	using, err := users(ctx, client)
+	if err != nil {
+		return err
+	}
+	if len(using) > 0 && stays {
+		return fmt.Errorf("these Pods use labctl's runtime classes, which go: %s; delete them (or what makes them) and run the same command again", strings.Join(using, ", "))
+	}
 	if err := removeNamespaces(ctx, client, log); err != nil {
 		return err
 	}
-	if err := removePods(ctx, client); err != nil {
+	if err := removePods(ctx, client, using); err != nil {
 		return err
 	}
-	if err := waitGone(ctx, client, p.times.back, p.times.poll); err != nil {
+	if err := p.waitGone(ctx, client); err != nil {
 		return err
 	}
 	return removeClasses(ctx, client)
 }
 
-func removePods(ctx context.Context, client kubernetes.Interface) error {
-	second := int64(1)
-	err := client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &second}, ours)
+// users are the Pods of others', as NAMESPACE/NAME, that use a class which
+// labctl made, or a handler that it added.
+func users(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	classes, err := client.NodeV1().RuntimeClasses().List(ctx, metav1.ListOptions{})
 	if err != nil {
+		return nil, fmt.Errorf("RuntimeClasses: %w", err)
+	}
+	going := map[string]bool{}
+	for _, class := range classes.Items {
+		going[class.Name] = runtimes.MadeByLabctl(&class) || class.Handler == runtimes.GVisor || class.Handler == runtimes.WasmEdge
+	}
+	pods, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("Pods: %w", err)
+	}
+	namespaces, err := client.CoreV1().Namespaces().List(ctx, ours)
+	if err != nil {
+		return nil, fmt.Errorf("labctl's namespaces: %w", err)
+	}
+	mine := map[string]bool{}
+	for _, ns := range namespaces.Items {
+		mine[ns.Name] = true
+	}
+	var using []string
+	for _, pod := range pods.Items {
+		class := pod.Spec.RuntimeClassName
+		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		if class != nil && going[*class] && !ended && !mine[pod.Namespace] && pod.Labels["app.kubernetes.io/managed-by"] != "labctl" {
+			using = append(using, pod.Namespace+"/"+pod.Name)
+		}
+	}
+	return using, nil
+}
+
+// removePods deletes labctl's, and those of others that are named.
+func removePods(ctx context.Context, client kubernetes.Interface, others []string) error {
+	second := int64(1)
+	options := metav1.DeleteOptions{GracePeriodSeconds: &second}
+	if err := client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(ctx, options, ours); err != nil {
 		return fmt.Errorf("delete labctl's Pods: %w", err)
+	}
+	for _, pod := range others {
+		namespace, name, _ := strings.Cut(pod, "/")
+		if err := client.CoreV1().Pods(namespace).Delete(ctx, name, options); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete Pod %s: %w", pod, err)
+		}
 	}
 	return nil
 }
@@ -73,10 +124,15 @@ func removeNamespaces(ctx context.Context, client kubernetes.Interface, log prog
 	return nil
 }
 
-func waitGone(ctx context.Context, client kubernetes.Interface, limit, poll time.Duration) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
+// waitGone waits until K3s has ended labctl's Pods and removed its namespaces.
+func (p *Provider) waitGone(ctx context.Context, client kubernetes.Interface) error {
+	limited, cancel := context.WithTimeout(ctx, p.times.back)
 	defer cancel()
 	for {
+		using, err := users(limited, client)
+		if err != nil {
+			return err
+		}
 		pods, err := client.CoreV1().Pods(metav1.NamespaceDefault).List(limited, ours)
 		if err != nil {
 			return fmt.Errorf("labctl's Pods: %w", err)
@@ -85,7 +141,7 @@ func waitGone(ctx context.Context, client kubernetes.Interface, limit, poll time
 		if err != nil {
 			return fmt.Errorf("labctl's namespaces: %w", err)
 		}
-		if len(pods.Items)+len(namespaces.Items) == 0 {
+		if len(using)+len(pods.Items)+len(namespaces.Items) == 0 {
 			return nil
 		}
 		select {
@@ -93,8 +149,8 @@ func waitGone(ctx context.Context, client kubernetes.Interface, limit, poll time
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fmt.Errorf("after %v K3s still removes %d Pods and %d namespaces of labctl's; `kubectl get namespaces,pods -l %s` shows them; run the same command again when they are gone", limit, len(pods.Items), len(namespaces.Items), ours.LabelSelector)
-		case <-time.After(poll):
+			return fmt.Errorf("after %v K3s still ends %d Pods and removes %d namespaces; `kubectl get namespaces,pods --all-namespaces` shows them; run the same command again when they are gone", p.times.back, len(using)+len(pods.Items), len(namespaces.Items))
+		case <-time.After(p.times.poll):
 		}
 	}
 }

@@ -180,8 +180,7 @@ const lockPath = "/run/labctl-k3s.lock"
 
 // lock keeps two labctl off one machine.
 func (p *Provider) lock() (unlock func(), err error) {
-	path := p.m.Path(lockPath)
-	free, err := filelock.TryLock(path)
+	free, err := filelock.TryLock(p.m.Path(lockPath))
 	switch {
 	case errors.Is(err, filelock.ErrHeld):
 		return nil, fmt.Errorf("another labctl is at work on this machine: %w; wait for it", err)
@@ -190,10 +189,15 @@ func (p *Provider) lock() (unlock func(), err error) {
 	case err != nil:
 		return nil, err
 	}
+	return p.free(free), nil
+}
+
+// free removes the lock's file, which is no harm if it stays.
+func (p *Provider) free(unlock func()) func() {
 	return func() {
-		_ = os.Remove(path) // an empty file that stays is no harm
-		free()
-	}, nil
+		_ = os.Remove(p.m.Path(lockPath))
+		unlock()
+	}
 }
 
 // checked fills in the runtime classes.

@@ -12,7 +12,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -201,7 +203,7 @@ func TestKilled(t *testing.T) {
 				}
 				before := b.snapshot()
 				p, s := b.provider(with...), spec(t)
-				b.calls, b.killAt = 0, at
+				b.calls, b.killAt, p.times.back = 0, at, 300*time.Millisecond
 				c, err := p.Up(ctx, s, progress.Discard)
 				if err == nil {
 					err = use(ctx, b, c)
@@ -418,5 +420,56 @@ Kubeconfig
 `
 	if got := plan.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestDownLeavesUsers is a Pod of the user's in a class that would go.
+func TestDownLeavesUsers(t *testing.T) {
+	ctx := t.Context()
+	b := newFakeBox(t, imports+base3).withK3s()
+	p := b.provider()
+	c, err := p.Up(ctx, spec(t), newLogged())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := use(ctx, b, c); err != nil {
+		t.Fatal(err)
+	}
+	class := "gvisor"
+	pods := b.client.CoreV1().Pods("shop")
+	if _, err := pods.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "cart", Namespace: "shop"}, Spec: corev1.PodSpec{RuntimeClassName: &class}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	with := b.snapshot()
+	if err := p.Down(ctx, "lab", newLogged()); err == nil || !strings.Contains(err.Error(), "shop/cart") {
+		t.Errorf("got %v", err)
+	}
+	if after := b.snapshot(); after != with {
+		t.Errorf("what was refused changed the box; before:\n%s\nafter:\n%s", with, after)
+	}
+	if err := pods.Delete(ctx, "cart", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Down(ctx, "lab", newLogged()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShimTrees(t *testing.T) {
+	b := newFakeBox(t, base3)
+	for pid, p := range map[string]struct{ argv, parent string }{
+		"10": {"/usr/local/bin/containerd-shim-runsc-v1\x00-address\x00" + socket + "\x00", "1"},
+		"11": {"runsc-sandbox\x00", "10"},
+		"12": {"exe\x00", "11"},
+		"20": {"containerd-shim-runsc-v1\x00-address\x00/run/containerd/containerd.sock\x00", "1"},
+		"21": {"runsc-sandbox\x00", "20"},
+		"30": {dataDir + "/data/x/bin/containerd-shim-runc-v2\x00-address\x00" + socket + "\x00", "1"},
+	} {
+		b.write("/proc/"+pid+"/cmdline", p.argv, 0o444)
+		b.write("/proc/"+pid+"/stat", pid+" (a) b) S "+p.parent+" 1 1", 0o444)
+	}
+	got, err := shimTrees(b.m)
+	if err != nil || !slices.Equal(got, []string{"10", "11", "12"}) {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
