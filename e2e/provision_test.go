@@ -52,7 +52,8 @@ func (b *background) signal(t *testing.T, s os.Signal, limit time.Duration) (cod
 		t.Fatalf("labctl had ended before it was interrupted: %v\n%s", err, b.stderr.String())
 	}
 	select {
-	case <-b.done:
+	case err := <-b.done:
+		t.Logf("labctl ended: %v", err)
 		return b.cmd.ProcessState.ExitCode()
 	case <-time.After(limit):
 		t.Fatalf("labctl is still there %s after %s", limit, s)

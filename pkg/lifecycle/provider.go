@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
 	"github.com/isolation-stack/labctl/pkg/provision/debian"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
+	"github.com/isolation-stack/labctl/pkg/provision/k3s"
 	"github.com/isolation-stack/labctl/pkg/provision/kind"
 	"github.com/isolation-stack/labctl/pkg/provision/kubeconfig"
 	"github.com/isolation-stack/labctl/pkg/provision/nodeimage"
@@ -62,7 +62,8 @@ func choose(o Options, with probes) (*Labs, error) {
 		ko := o.K3s
 		ko.StateDir, ko.ProbeImages, ko.Equip = o.StateDir, with.images, with.equip
 		ko.Shim = func(ctx context.Context, log progress.Log) (string, error) { return shim(ctx, o.NodeImage, log) }
-		return nil, errors.New("the provider k3s is being built")
+		p, err := k3s.New(ko)
+		return &Labs{Provider: p, plan: func(ctx context.Context, spec provision.ClusterSpec) (Plan, error) { return p.Plan(ctx, spec) }}, err
 	case Kubeconfig:
 		ko := o.Kubeconfig
 		ko.StateDir, ko.ProbeImages, ko.Equip = o.StateDir, with.images, with.equip

@@ -72,7 +72,7 @@ func verdict(ctx context.Context, c lab.Compiled, outcomes []outcome, set eviden
 		return "", nil, errors.New(strings.Join(broken, "; "))
 	case interrupted:
 		return "", nil, errInterrupted
-	case len(untestable) > 0 && !(partly && complete(c, set)):
+	case len(untestable) > 0 && (!partly || !complete(c, set)):
 		slices.Sort(untestable)
 		reason := strings.Join(slices.Compact(untestable), "; ")
 		// What a host says of itself is in one language.

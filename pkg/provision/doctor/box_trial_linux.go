@@ -114,7 +114,7 @@ func tryNetfilter() error {
 }
 
 func tryNFTables() error {
-	c, err := mnl.Dial(unix.NETLINK_NETFILTER, &mnl.Config{DisableNSLockThread: true})
+	c, err := mnl.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return err
 	}

@@ -28,5 +28,5 @@ func capacity(dir string) (free, size uint64) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0, 0
 	}
-	return fs.Bfree * uint64(fs.Bsize), fs.Blocks * uint64(fs.Bsize) //nolint:unconvert // int32 on darwin
+	return fs.Bfree * uint64(fs.Bsize), fs.Blocks * uint64(fs.Bsize)
 }

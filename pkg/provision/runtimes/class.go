@@ -38,7 +38,7 @@ func MadeByK3s(class *nodev1.RuntimeClass) bool { return class.Annotations[k3sOw
 // MadeByLabctl says whether labctl made a class.
 func MadeByLabctl(class *nodev1.RuntimeClass) bool { return class.Labels[managedByLabel] == managedBy }
 
-// Anyone's class is used if it has the right handler.
+// Anyone takes every class: whoever made it, it is used if it has the right handler.
 func Anyone(*nodev1.RuntimeClass) bool { return true }
 
 // Apply makes the RuntimeClasses (manifests/runtimeclasses) or brings them up

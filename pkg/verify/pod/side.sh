@@ -6,7 +6,9 @@ info=$(ctr -n k8s.io containers info "$1")
 sandbox=$(printf '%s\n' "$info" | sed -n 's/.*"io.kubernetes.cri.sandbox-id": "\([0-9a-f]*\)".*/\1/p')
 printf '@container\n%s\n' "$info"
 printf '@sandbox\n%s\n' "$(ctr -n k8s.io containers info "$sandbox")"
-printf '@status\n%s\n' "$(cat "/var/lib/containerd/io.containerd.grpc.v1.cri/containers/$1/status")"
+# containerd's folder is where its content store says that it is.
+root=$(ctr plugins list --detailed id==content | sed -n 's/^[[:space:]]*root[[:space:]]*\(.*\)\/io\.containerd\.content\.v1\.content$/\1/p')
+printf '@status\n%s\n' "$(cat "$root/io.containerd.grpc.v1.cri/containers/$1/status")"
 [ "$2" = processes ] || exit 0
 echo @processes
 cd /proc
