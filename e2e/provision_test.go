@@ -22,7 +22,7 @@ import (
 )
 
 // ownName is the cluster that these tests break.
-const ownName = "labctl-e2e-own"
+var ownName = sharedName + "-own"
 
 // background is a labctl that runs while the test looks on.
 type background struct {

@@ -8,6 +8,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// sharedName is the cluster that tests share.
-const sharedName = "labctl-e2e"
+// sharedName is the cluster that tests share. LABCTL_E2E_CLUSTER keeps two
+// runs on one machine apart.
+var sharedName = cmp.Or(os.Getenv("LABCTL_E2E_CLUSTER"), "labctl-e2e")
 
 // suite is what all tests share.
 var suite struct {

@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// Repository is what the images' references begin with. localhost is a
-// registry that no node ever asks, and Pods use pull policy Never besides.
+// Repository is what the images' references begin with where they are loaded
+// into nodes: localhost is a registry that no node has.
 const Repository = "localhost/labctl/"
 
 // Image is one image, complete in memory.
