@@ -213,7 +213,7 @@ func (p *Provider) lookFresh(ctx context.Context, s source, f *facts) (err error
 	}
 	if !f.begun {
 		f.portTaken = listener(p.m, apiPort)
-		if f.leftover, err = p.leftover(); err != nil {
+		if f.leftover, f.kept, err = p.leftover(); err != nil {
 			return err
 		}
 	}
@@ -229,23 +229,26 @@ func (p *Provider) lookFresh(ctx context.Context, s source, f *facts) (err error
 }
 
 // leftover finds a file below K3s's folder of data, which a new K3s would
-// take up, and which its uninstall script removes.
-func (p *Provider) leftover() (string, error) {
-	found := ""
-	err := filepath.WalkDir(p.m.Path(dataDir), func(file string, d fs.DirEntry, err error) error {
+// take up. Images that wait for it there are no leftover but kept: K3s's
+// uninstall script would take them
+// (https://docs.k3s.io/installation/airgap#prepare-the-images-directory).
+func (p *Provider) leftover() (found string, kept []string, err error) {
+	err = filepath.WalkDir(p.m.Path(dataDir), func(file string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil {
+		if err != nil || d.IsDir() {
 			return err
 		}
-		if !d.IsDir() {
-			found = path.Join("/", strings.TrimPrefix(file, p.m.Path("/")))
-			return fs.SkipAll
+		name := path.Join("/", strings.TrimPrefix(file, p.m.Path("/")))
+		if path.Dir(name) == imagesDir && d.Type().IsRegular() {
+			kept = append(kept, name)
+			return nil
 		}
-		return nil
+		found = name
+		return fs.SkipAll
 	})
-	return found, err
+	return found, kept, err
 }
 
 // lookSettings reads the configuration that waits for a K3s.

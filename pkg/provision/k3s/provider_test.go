@@ -161,6 +161,7 @@ func TestFreshBox(t *testing.T) {
 			b := newFakeBox(t, g.base)
 			b.write("/etc/rancher/k3s/registries.yaml", "mirrors: {}\n", 0o600)
 			b.write("/etc/rancher/k3s/config.yaml", "disable: [local-storage]\n", 0o600)
+			b.write(imagesDir+"/k3s-airgap-images-amd64.tar", "images\n", 0o644)
 			before := b.snapshot()
 			p, s := b.provider(b.withInstaller), spec(t)
 			c, err := p.Up(ctx, s, newLogged())

@@ -186,12 +186,17 @@ func (l *Ledger) state(file string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &State{SHA256: digest, Mode: info.Mode().Perm(), ModTime: info.ModTime()}
+	s := &State{SHA256: digest, Size: info.Size(), Mode: info.Mode().Perm(), ModTime: info.ModTime()}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.UID, s.GID = int(stat.Uid), int(stat.Gid)
 	}
 	return s, nil
 }
+
+// linked is the size in bytes from which on a file isn't copied but linked:
+// archives of images, which nobody writes into, and of which two would not fit
+// on a small disk.
+const linked = 16 << 20
 
 func (l *Ledger) backupOf(s *State) string { return path.Join(backups, s.SHA256) }
 
@@ -212,6 +217,9 @@ func (l *Ledger) backup(file string, s *State) error {
 	return l.effect(func() error {
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return err
+		}
+		if s.Size >= linked && os.Link(l.m.Path(file), to) == nil {
+			return syncFolder(filepath.Dir(to))
 		}
 		from, err := os.Open(l.m.Path(file))
 		if err != nil {

@@ -75,6 +75,7 @@ type Entry struct {
 // State is a file as it was.
 type State struct {
 	SHA256  string      `json:"sha256"`
+	Size    int64       `json:"size"` // bytes
 	Mode    fs.FileMode `json:"mode"`
 	UID     int         `json:"uid"`
 	GID     int         `json:"gid"`

@@ -436,3 +436,35 @@ func TestPutRefuses(t *testing.T) {
 		t.Errorf("the link is gone: %v", err)
 	}
 }
+
+// TestKeepLarge is an archive that another change's way back takes: it is
+// linked, not copied, and comes back.
+func TestKeepLarge(t *testing.T) {
+	m := box(t)
+	const images = "/var/lib/k3s/images.tar"
+	if err := os.MkdirAll(m.Path("/var/lib/k3s"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(m.Path(images), make([]byte, linked), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(m.Path(images))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := New(m, "lab")
+	if err := errors.Join(l.Keep(images), l.Record(Entry{Kind: K3s})); err != nil {
+		t.Fatal(err)
+	}
+	left, err := l.Undo(t.Context(), func(context.Context, Entry) error { return os.RemoveAll(m.Path("/var/lib/k3s")) })
+	if err != nil || len(left) > 0 {
+		t.Fatal(left, err)
+	}
+	after, err := os.Stat(m.Path(images))
+	if err != nil || !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) || after.Mode() != before.Mode() {
+		t.Errorf("%v, %v", after, err)
+	}
+	if err := l.Close(left); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -195,6 +195,10 @@ func (l *Ledger) restore(e Entry) error {
 	if err := os.MkdirAll(l.m.Path(path.Dir(e.Path)), 0o755); err != nil {
 		return err
 	}
+	if _, err := os.Lstat(l.m.Path(e.Path)); e.Before.Size >= linked && errors.Is(err, fs.ErrNotExist) &&
+		os.Link(l.m.Path(l.backupOf(e.Before)), l.m.Path(e.Path)) == nil {
+		return l.attributes(e)
+	}
 	if err := l.write(e.Path, Content{File: l.m.Path(l.backupOf(e.Before))}, e.Before.Mode, e.Before); err != nil {
 		return err
 	}

@@ -1,0 +1,257 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isolation-stack/labctl/e2e/k3sbox"
+	"github.com/isolation-stack/labctl/images"
+	"github.com/isolation-stack/labctl/pkg/process"
+	"github.com/isolation-stack/labctl/pkg/progress"
+	"github.com/isolation-stack/labctl/pkg/provision/artifact"
+	"github.com/isolation-stack/labctl/pkg/provision/debian"
+	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
+)
+
+// Files of K3s and labctl's beside them.
+const (
+	containerdDir = "/var/lib/rancher/k3s/agent/etc/containerd"
+	imagesDir     = "/var/lib/rancher/k3s/agent/images"
+	boxLabctl     = k3sbox.Folder + "/labctl"
+)
+
+// generations are those of containerd's configuration in K3s, with the file
+// that labctl writes.
+var generations = map[string]string{
+	k3sbox.V2:     containerdDir + "/config.toml.tmpl",
+	k3sbox.V3:     containerdDir + "/config-v3.toml.tmpl",
+	k3sbox.DropIn: containerdDir + "/config-v3.toml.d/50-labctl.toml",
+}
+
+// k3sBox is a box with labctl on it and the files that K3s is installed from.
+type k3sBox struct {
+	*k3sbox.Box
+	files k3sbox.Files
+}
+
+// newK3sBox starts one. Its apt gets packages from where this machine's does,
+// and gVisor's shim is in labctl's cache there, as after a first run.
+func newK3sBox(t *testing.T, o k3sbox.Options) *k3sBox {
+	t.Helper()
+	ctx := t.Context()
+	b := &k3sBox{Box: k3sbox.Start(t, o)}
+	b.files = b.Deliver(t)
+	if err := b.UseApt(ctx); err != nil {
+		t.Fatal(err)
+	}
+	shim := gvisorShim(t)
+	for from, to := range map[string]string{
+		suite.binary: boxLabctl,
+		shim:         path.Join("/root/.cache/labctl/artifacts", filepath.Base(shim)),
+	} {
+		if err := b.Copy(ctx, from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// gvisorShim is the folder of gVisor's shim in this machine's cache.
+func gvisorShim(t *testing.T) string {
+	t.Helper()
+	cache, err := artifact.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pins, err := images.ReadPins()
+	if err != nil {
+		t.Fatal(err)
+	}
+	apt, err := debian.Open(t.Context(), debian.Options{Dir: filepath.Join(cache.Dir, "apt"), Suite: pins.Debian.Suite, Log: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := runtimes.Shim(t.Context(), cache, apt, runtimes.ShimOptions{}, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// labctl runs labctl in the box; its status goes to the test's log.
+func (b *k3sBox) labctl(t *testing.T, args ...string) run {
+	t.Helper()
+	start := time.Now()
+	r := b.try(t.Context(), args...)
+	t.Logf("labctl %s: exit code %d after %s\n%s", strings.Join(args, " "), r.code, time.Since(start).Round(100*time.Millisecond), r.stderr)
+	return r
+}
+
+func (b *k3sBox) try(ctx context.Context, args ...string) run {
+	var stdout, stderr bytes.Buffer
+	cmd := b.Command(append([]string{"env", "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", boxLabctl}, args...)...)
+	cmd.Stdout = &stdout
+	cmd.Log = &stderr
+	r, err := process.Run(ctx, cmd)
+	out := run{stdout: string(r.Stdout), stderr: string(r.Stderr), code: r.Code}
+	if err != nil && r.Code == 0 {
+		out.code, out.stderr = -1, out.stderr+err.Error()
+	}
+	return out
+}
+
+// must runs labctl in the box and ends the test if its exit code isn't 0.
+func (b *k3sBox) must(t *testing.T, args ...string) run {
+	t.Helper()
+	r := b.labctl(t, args...)
+	if r.code != 0 {
+		t.Fatalf("labctl %q: exit code %d\n%s%s\n%s", args, r.code, r.stdout, r.stderr, b.Journal(t.Context()))
+	}
+	return r
+}
+
+// fails runs labctl in the box and wants it to fail with these words.
+func (b *k3sBox) fails(t *testing.T, words []string, args ...string) {
+	t.Helper()
+	r := b.labctl(t, args...)
+	if r.code == 0 {
+		t.Fatalf("labctl %q did not fail", args)
+	}
+	for _, w := range words {
+		if !strings.Contains(r.stderr, w) {
+			t.Errorf("%q isn't in:\n%s", w, r.stderr)
+		}
+	}
+}
+
+// fresh are the arguments of an up on a box without K3s.
+func (b *k3sBox) fresh() []string {
+	return []string{"up", "--provider", "k3s", "--installer", b.files.Installer, "--k3s-binary", b.files.Binary}
+}
+
+// images puts K3s's images where K3s takes them up, as an air-gapped machine
+// has them before K3s is installed.
+func (b *k3sBox) placeImages(t *testing.T) {
+	t.Helper()
+	if b.files.Images == "" {
+		return
+	}
+	b.Must(t, "mkdir", "-p", imagesDir)
+	b.Must(t, "cp", b.files.Images, imagesDir+"/")
+}
+
+func (b *k3sBox) snapshot(t *testing.T) k3sbox.Snapshot {
+	t.Helper()
+	s, err := b.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// notLabctls is what differs on a box for other reasons than labctl's
+// changes: logs, labctl's own cache, log and state of the user's.
+var notLabctls = []string{
+	`^(file|sum) /root/\.(local|cache)(/|$)`, `^(file|sum) /var/log/`, `^(file|sum) /var/cache/`,
+}
+
+// leaves compares the box with what it was.
+func (b *k3sBox) leaves(t *testing.T, before k3sbox.Snapshot, except ...string) {
+	t.Helper()
+	if left := k3sbox.Diff(before, b.snapshot(t), append(except, notLabctls...)...); len(left) > 0 {
+		t.Errorf("labctl down leaves:\n%s", strings.Join(left, "\n"))
+	}
+}
+
+// started is when K3s's service was started last.
+func (b *k3sBox) started(t *testing.T) string {
+	t.Helper()
+	return b.Must(t, "systemctl", "show", "k3s", "--property", "ExecMainStartTimestampMonotonic,NRestarts")
+}
+
+// survivor starts a Pod of the user's.
+func (b *k3sBox) survivor(t *testing.T) (container func() string) {
+	t.Helper()
+	refs := strings.Fields(b.Must(t, "k3s", "ctr", "images", "ls", "-q"))
+	ref := ""
+	for _, r := range refs {
+		if strings.Contains(r, "busybox") {
+			ref = r
+		}
+	}
+	manifest := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"survivor"},"spec":{"terminationGracePeriodSeconds":1,
+"containers":[{"name":"main","image":%q,"imagePullPolicy":"Never","command":["/bin/sh","-c","while :; do sleep 1; done"]}]}}`, ref)
+	if err := b.Write(t.Context(), "/tmp/pod.json", 0o600, []byte(manifest)); err != nil {
+		t.Fatal(err)
+	}
+	b.Await(t, "default service account", time.Minute, "k3s", "kubectl", "get", "serviceaccount", "default")
+	b.Must(t, "k3s", "kubectl", "apply", "-f", "/tmp/pod.json")
+	b.Await(t, "the user's Pod", 2*time.Minute, "k3s", "kubectl", "wait", "--for=condition=Ready", "pod/survivor", "--timeout=5s")
+	return func() string {
+		return b.Must(t, "k3s", "kubectl", "get", "pod", "survivor", "-o", "jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}")
+	}
+}
+
+// TestK3sThere prepares a K3s that is there, of each generation, and takes it
+// all back.
+func TestK3sThere(t *testing.T) {
+	for generation, file := range generations {
+		t.Run(generation, func(t *testing.T) {
+			b := newK3sBox(t, k3sbox.Options{Generation: generation})
+			b.Install(t, b.files, nil)
+			b.AwaitNode(t)
+			b.Await(t, "K3s's RuntimeClasses", time.Minute, "k3s", "kubectl", "get", "runtimeclass", "wasmtime")
+			container := b.survivor(t)
+			pod := container()
+			before := b.snapshot(t)
+
+			plan := b.must(t, "up", "--provider", "k3s", "--dry-run")
+			t.Log(plan.stdout)
+			for _, want := range []string{file, "use     RuntimeClass wasmedge: K3s made it", "restart k3s"} {
+				if !strings.Contains(plan.stdout, want) {
+					t.Errorf("the plan has no %q", want)
+				}
+			}
+			b.leaves(t, before)
+
+			up := b.must(t, "up", "--provider", "k3s")
+			if !strings.Contains(up.stderr, "RuntimeClass wasmedge is used as it is") {
+				t.Error("up doesn't say that K3s's own RuntimeClass is used")
+			}
+			if now := container(); now != pod {
+				t.Errorf("the user's Pod has the container %s, and had %s", now, pod)
+			}
+			since := b.started(t)
+			b.must(t, "up", "--provider", "k3s")
+			if now := b.started(t); now != since {
+				t.Errorf("the second up restarted K3s: %s, before %s", now, since)
+			}
+			b.must(t, "down", "--provider", "k3s")
+			if now := container(); now != pod {
+				t.Errorf("after down the user's Pod has the container %s, and had %s", now, pod)
+			}
+			b.AwaitNode(t)
+			b.leaves(t, before)
+		})
+	}
+}
+
+// TestK3sFresh makes a box a node, and a plain box again.
+func TestK3sFresh(t *testing.T) {
+	b := newK3sBox(t, k3sbox.Options{})
+	b.placeImages(t)
+	before := b.snapshot(t)
+	b.must(t, b.fresh()...)
+	b.must(t, b.fresh()...)
+	b.must(t, "down", "--provider", "k3s")
+	b.leaves(t, before)
+}
