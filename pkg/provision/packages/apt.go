@@ -137,25 +137,3 @@ func (a apt) plan(ctx context.Context, names []string) ([]string, error) {
 	}
 	return added, nil
 }
-
-// dependency is how dpkg says who needs whom: " jq depends on libjq1 (= 1.7)."
-var dependency = regexp.MustCompile(`(?m)^ (\S+?)(?::\w+)? depends on (\S+?)(?::\w+)?(?: \([^)]*\))?\.$`)
-
-// needed gives those of the packages that dpkg wouldn't remove because of
-// packages that aren't among them; all of them if dpkg doesn't say.
-func needed(ctx context.Context, m machine.Machine, names []string) []string {
-	exit, err := m.Run(ctx, machine.Command{Argv: append([]string{"dpkg", "--no-act", "--purge"}, names...), Env: environment})
-	if err != nil {
-		return names
-	}
-	var out []string
-	for _, d := range dependency.FindAllStringSubmatch(string(exit.Stderr), -1) {
-		if len(without([]string{d[1]}, names)) > 0 && len(without([]string{d[2]}, out)) > 0 {
-			out = append(out, d[2])
-		}
-	}
-	if len(out) == 0 {
-		return names
-	}
-	return out
-}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -24,14 +26,16 @@ func change(ctx context.Context, m machine.Machine, log progress.Log, f func() e
 	if err := repair(ctx, m, log); err != nil {
 		return err
 	}
-	if err := mark(m); err != nil {
+	if err := errors.Join(clean(ctx, m), mark(m)); err != nil {
 		return fmt.Errorf("labctl's folder on this machine: %w; run labctl as root", err)
 	}
 	err := f()
-	// The mark stays where dpkg was left in the middle.
-	broken, brokenErr := interrupted(context.WithoutCancel(ctx), m)
+	// The mark stays where dpkg was left in the middle, and with it the files
+	// that the repair needs.
+	ctx = context.WithoutCancel(ctx)
+	broken, brokenErr := interrupted(ctx, m)
 	if brokenErr == nil && broken == "" {
-		err = errors.Join(err, unmark(m))
+		err = errors.Join(err, unmark(m), clean(ctx, m))
 	}
 	return err
 }
@@ -61,16 +65,63 @@ func repair(ctx context.Context, m machine.Machine, log progress.Log) error {
 		return fmt.Errorf("dpkg was interrupted on this machine, and not by labctl; run `dpkg --configure --pending` (apt-get install --fix-broken if that isn't enough), then the same command again: %s", broken)
 	}
 	log.Info("labctl was interrupted while dpkg was at work; dpkg --configure --pending ends that")
-	exit, err := m.Run(ctx, machine.Command{Argv: []string{"dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"}, Env: environment, Log: log.Output()})
+	// Packages whose dependencies aren't there yet can't be configured, and
+	// dpkg fails; the second time, and apt afterwards, have more.
+	if err := dpkg(ctx, m, log, "--configure", "--pending"); err != nil {
+		return err
+	}
+	half, err := inState(ctx, m, halfInstalled)
+	if err != nil {
+		return err
+	}
+	for _, name := range half {
+		deb := find(m, name)
+		if deb == "" {
+			continue
+		}
+		if err := dpkg(ctx, m, log, "--unpack", deb); err != nil {
+			return err
+		}
+	}
+	if len(half) == 0 {
+		return nil
+	}
+	return dpkg(ctx, m, log, "--configure", "--pending")
+}
+
+// find gives the file from which apt had a package unpacked; "" if it is gone.
+func find(m machine.Machine, name string) string {
+	for _, folder := range []string{scratch + "/repository", scratch + "/archives", "/var/cache/apt/archives"} {
+		found, err := filepath.Glob(m.Path(path.Join(folder, name+"_*.deb")))
+		if err == nil && len(found) > 0 {
+			return path.Join(folder, path.Base(found[0]))
+		}
+	}
+	return ""
+}
+
+// dpkg runs dpkg, whose exit code is no error: what it couldn't do shows in
+// the states of the packages, and its output is in the log.
+func dpkg(ctx context.Context, m machine.Machine, log progress.Log, args ...string) error {
+	argv := append([]string{"dpkg", "--force-confdef", "--force-confold"}, args...)
+	_, err := m.Run(ctx, machine.Command{Argv: argv, Env: environment, Log: log.Output()})
 	if err != nil {
 		return fmt.Errorf("repair dpkg's state: %w", err)
 	}
-	if exit.Code != 0 {
-		// Packages that were unpacked without what they depend on stay so
-		// until apt-get install brings that; the next step does.
-		log.Info("dpkg could not configure everything yet: %s", tail(string(exit.Stderr), 1))
-	}
 	return nil
+}
+
+// inState gives the packages that are in one of the states.
+func inState(ctx context.Context, m machine.Machine, wanted ...string) ([]string, error) {
+	states, err := status(ctx, m)
+	var out []string
+	for name, state := range states {
+		if slices.Contains(wanted, state) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out, err
 }
 
 // interrupted says in what dpkg was interrupted; "" if it wasn't. The journal
@@ -85,23 +136,10 @@ func interrupted(ctx context.Context, m machine.Machine) (string, error) {
 			return "its journal /var/lib/dpkg/updates isn't empty", nil
 		}
 	}
-	states, err := status(ctx, m)
-	if err != nil {
-		return "", err
-	}
-	var half []string
-	for name, state := range states {
-		if slices.Contains(unfinished, state) {
-			half = append(half, name+" is "+state)
-		}
-	}
-	slices.Sort(half)
-	return strings.Join(half, ", "), nil
+	// The states in which an interrupted dpkg leaves packages (dpkg(1)).
+	half, err := inState(ctx, m, halfInstalled, "unpacked", "half-configured")
+	return strings.Join(half, ", "), err
 }
-
-// unfinished are the states in which an interrupted dpkg leaves packages
-// (dpkg(1), Package states).
-var unfinished = []string{"half-installed", "unpacked", "half-configured"}
 
 // locks are the files that dpkg and its frontends lock while they work
 // (dpkg's doc/frontend.txt).

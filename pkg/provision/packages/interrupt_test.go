@@ -15,7 +15,60 @@ import (
 	"time"
 
 	"github.com/isolation-stack/labctl/pkg/progress"
+	"github.com/isolation-stack/labctl/pkg/provision/machine"
 )
+
+// killOnce is a package's script that kills dpkg the first time that it runs.
+const killOnce = `test -e /var/killed && exit 0; touch /var/killed; kill -9 $PPID`
+
+// A package that dpkg was killed over while it unpacked it can be installed
+// and be removed, although it is neither installed nor not.
+func TestKilledUnpacking(t *testing.T) {
+	ctx := context.Background()
+	for name, next := range map[string]func(m machine.Machine, debs []string) error{
+		"install": func(m machine.Machine, debs []string) error {
+			return Install(ctx, m, []string{"tool"}, debs, progress.Discard)
+		},
+		"install, files gone": func(m machine.Machine, debs []string) error {
+			if err := os.RemoveAll(m.Path(scratch)); err != nil {
+				return err
+			}
+			return Install(ctx, m, []string{"tool"}, debs, progress.Discard)
+		},
+		"plan and install": func(m machine.Machine, debs []string) error {
+			_, err := Plan(ctx, m, []string{"tool"}, debs)
+			return errors.Join(err, Install(ctx, m, []string{"tool"}, debs, progress.Discard))
+		},
+		"remove": func(m machine.Machine, _ []string) error {
+			return Remove(ctx, m, []string{"library", "tool"}, progress.Discard)
+		},
+		"remove, files gone": func(m machine.Machine, _ []string) error {
+			if err := os.RemoveAll(m.Path(scratch)); err != nil {
+				return err
+			}
+			return Remove(ctx, m, []string{"library", "tool"}, progress.Discard)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := privateMachine(t)
+			debs := []string{debWithScript(t, m, "library", "1", "", "preinst", killOnce), deb(t, m, "tool", "1", "Depends: library\n")}
+			if err := Install(ctx, m, []string{"tool"}, debs, progress.Discard); err == nil {
+				t.Fatal("a killed dpkg is no error")
+			}
+			if err := next(m, debs); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{"library installed", "tool installed"}
+			if strings.HasPrefix(name, "remove") {
+				want = nil
+			}
+			equal(t, "then", list(t, m), want...)
+			if left, _ := filepath.Glob(m.Path("/var/lib/labctl*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
 
 // A dpkg that was killed is repaired if labctl had started it, and left to
 // the user if not.
@@ -30,8 +83,7 @@ func TestKilledDpkg(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := privateMachine(t)
-			const once = `test -e /var/killed && exit 0; touch /var/killed; kill -9 $PPID`
-			debs := []string{deb(t, m, "library", "1", ""), debWithScript(t, m, "tool", "1", "Depends: library\n", once)}
+			debs := []string{deb(t, m, "library", "1", ""), debWithScript(t, m, "tool", "1", "Depends: library\n", "postinst", killOnce)}
 			if err := Install(ctx, m, []string{"tool"}, debs, progress.Discard); err == nil {
 				t.Fatal("a killed dpkg is no error")
 			}

@@ -72,7 +72,16 @@ func Install(ctx context.Context, m machine.Machine, names, debs []string, log p
 				return err
 			}
 			step.Update(0, len(added), "packages with what they depend on")
-			return a.run(ctx, append([]string{"install", "--no-remove"}, missing...)...)
+			args := []string{"install", "--no-remove"}
+			// What was half unpacked counts as there for apt.
+			half, err := inState(ctx, m, halfInstalled)
+			if err != nil {
+				return err
+			}
+			if len(half) > 0 {
+				args = append(args, "--reinstall")
+			}
+			return a.run(ctx, slices.Concat(args, missing, half)...)
 		})
 	})
 }
@@ -94,36 +103,31 @@ func (e *NeededError) Error() string {
 // other package needs one of them, it is a *NeededError and nothing is removed.
 // What a killed Install left of its own goes too.
 func Remove(ctx context.Context, m machine.Machine, names []string, log progress.Log) (err error) {
-	states, err := status(ctx, m)
+	there, err := present(ctx, m, names)
 	if err != nil {
 		return err
 	}
-	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
-		return states[n] == "" || states[n] == notInstalled
-	})
-	if len(names) == 0 && !marked(m) {
+	if len(there) == 0 && !marked(m) {
 		return clean(ctx, m)
 	}
 	step := log.Start("Removing packages: " + strings.Join(names, ", "))
 	defer func() { step.End(err) }()
 	return change(ctx, m, log, func() error {
-		if len(names) == 0 {
-			return clean(ctx, m)
-		}
-		a := apt{m: m, log: log.Output()}
-		p, err := a.simulate(ctx, append([]string{"purge"}, names...)...)
-		if err != nil {
+		// Once more: until it was repaired, dpkg's database may have lacked some.
+		there, err := present(ctx, m, names)
+		if err != nil || len(there) == 0 {
 			return err
 		}
-		others := without(append(p.removed, p.added...), names)
-		if len(others) > 0 {
-			return &NeededError{Packages: needed(ctx, m, names), By: others}
-		}
-		if err := a.run(ctx, append([]string{"purge"}, names...)...); err != nil {
-			return err
-		}
-		return clean(ctx, m)
+		return purge(ctx, m, there, log.Output())
 	})
+}
+
+// present gives those of the packages of which dpkg knows anything on the disk.
+func present(ctx context.Context, m machine.Machine, names []string) ([]string, error) {
+	states, err := status(ctx, m)
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		return states[n] == "" || states[n] == notInstalled
+	}), err
 }
 
 // without gives those of all that aren't in some.
@@ -134,8 +138,9 @@ func without(all, some []string) []string {
 // The states of a package (dpkg-query(1), Status) that matter here; any other
 // is one that an interrupted dpkg leaves, or config-files.
 const (
-	installed    = "installed"
-	notInstalled = "not-installed"
+	installed     = "installed"
+	notInstalled  = "not-installed"
+	halfInstalled = "half-installed"
 )
 
 // status gives the state of every package that dpkg knows, by name.

@@ -72,20 +72,30 @@ func TestParseSteps(t *testing.T) {
 	}
 }
 
-func TestNeeded(t *testing.T) {
+func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
-		said string
-		want []string
+		said         string
+		names        []string
+		packages, by []string
 	}{
-		"one needed from outside, one from within": {noActPurge, []string{"libjq1"}},
-		"dpkg doesn't say":                         {"dpkg: error\n", []string{"libjq1", "libonig5"}},
+		"one needed from outside, one from within": {noActPurge, []string{"libjq1", "libonig5"}, []string{"libjq1"}, []string{"jq"}},
+		"one of two ways": {`dpkg: dependency problems prevent removal of crun:
+ podman depends on crun | runc; however:
+  Package crun is to be removed.
+  Package runc is not installed.
+ buildah depends on crun | runc; however:
+  Package crun is to be removed.
+`, []string{"crun"}, []string{"crun"}, []string{"podman", "buildah"}},
+		"nothing": {"Would remove or purge crun (1.21-1) ...\n", []string{"crun"}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := machine.Machine{Exec: func(context.Context, machine.Command) (probe.Exit, error) {
-				return probe.Exit{Stderr: []byte(c.said), Code: 1}, nil
-			}}
-			if got := needed(context.Background(), m, []string{"libjq1", "libonig5"}); !slices.Equal(got, c.want) {
-				t.Errorf("got %q, want %q", got, c.want)
+			err := refusals(c.said, c.names)
+			var needed *NeededError
+			if !errors.As(err, &needed) {
+				needed = &NeededError{}
+			}
+			if (err == nil) != (c.by == nil) || !slices.Equal(needed.Packages, c.packages) || !slices.Equal(needed.By, c.by) {
+				t.Errorf("got %v", err)
 			}
 		})
 	}

@@ -63,15 +63,15 @@ exec "$@"`
 // the machine.
 func deb(t *testing.T, m machine.Machine, name, version, fields string) string {
 	t.Helper()
-	return debWithScript(t, m, name, version, fields, "exit 0")
+	return debWithScript(t, m, name, version, fields, "postinst", "exit 0")
 }
 
-func debWithScript(t *testing.T, m machine.Machine, name, version, fields, postinst string) string {
+func debWithScript(t *testing.T, m machine.Machine, name, version, fields, script, body string) string {
 	t.Helper()
 	tree := t.TempDir()
 	for file, text := range map[string]string{
 		"DEBIAN/control":                 fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: none <none@example.org>\nDescription: of a test\n%s", name, version, fields),
-		"DEBIAN/postinst":                "#!/bin/sh\n" + postinst + "\n",
+		"DEBIAN/" + script:               "#!/bin/sh\n" + body + "\n",
 		"var/lib/test-of-labctl/" + name: version,
 	} {
 		p := filepath.Join(tree, file)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -80,11 +81,11 @@ func withScratch(ctx context.Context, m machine.Machine, f func() error) (err er
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, os.RemoveAll(m.Path(scratch)), os.Remove(m.Path(lock)))
+		err = errors.Join(err, empty(m), os.Remove(m.Path(lock)))
 		unlock()
 		_ = os.Remove(m.Path(dir)) // stays unless it is empty
 	}()
-	if err := os.RemoveAll(m.Path(scratch)); err != nil { // of one that was killed
+	if err := empty(m); err != nil { // of one that was killed
 		return err
 	}
 	for _, d := range []string{"lists/partial", "archives/partial", "repository"} {
@@ -93,6 +94,15 @@ func withScratch(ctx context.Context, m machine.Machine, f func() error) (err er
 		}
 	}
 	return f()
+}
+
+// empty removes the folder, unless dpkg may have been interrupted: then a
+// package that was half unpacked is unpacked from there.
+func empty(m machine.Machine) error {
+	if marked(m) {
+		return nil
+	}
+	return os.RemoveAll(m.Path(scratch))
 }
 
 // clean removes what a killed labctl left.
@@ -113,7 +123,8 @@ func repository(ctx context.Context, m machine.Machine, debs []string) error {
 	}
 	folder := path.Join(scratch, "repository")
 	for _, deb := range debs {
-		if err := os.Symlink(deb, m.Path(path.Join(folder, path.Base(deb)))); err != nil {
+		err := os.Symlink(deb, m.Path(path.Join(folder, path.Base(deb))))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
