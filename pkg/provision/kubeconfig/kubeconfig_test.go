@@ -141,7 +141,7 @@ func TestPlan(t *testing.T) {
 		{name: "another handler", nodes: []*corev1.Node{kubeNode("a", machineID, bootID)}, classes: []*nodev1.RuntimeClass{class("gvisor", "runsc", nil)},
 			actions: "create refuse create load load", refuse: "--runtime-class gvisor=NAME"},
 		{name: "labctl's with another handler", nodes: []*corev1.Node{kubeNode("a", machineID, bootID)}, classes: []*nodev1.RuntimeClass{class("gvisor", "runsc", labctls)},
-			actions: "create refuse create load load", refuse: "its handler is runsc"},
+			actions: "create refuse create load load", refuse: "it has the handler runsc"},
 		{name: "a node in a container of this machine", nodes: []*corev1.Node{kubeNode("a", "another", bootID)},
 			actions: "create create create refuse refuse", refuse: "--registry HOST/PATH", say: []string{"another machine: its machine id is another one"}},
 		{name: "a clone of this machine", nodes: []*corev1.Node{kubeNode("a", machineID, "another")},

@@ -103,12 +103,16 @@ func (c *Cluster) planClass(ctx context.Context, runtime, name string) (Object, 
 		o.Action, o.Why = create, "handler "+runtime
 	case err != nil:
 		return o, fmt.Errorf("RuntimeClass %s: %w", name, err)
-	case there.Labels[managedByLabel] == managedBy && there.Handler == runtime:
-		o.Action, o.Why = update, "labctl made it"
-	case there.Handler == runtime:
-		o.Action, o.Why = use, "handler "+there.Handler+", not made by labctl"
 	default:
-		o.Action, o.Why = refuse, fmt.Sprintf("its handler is %s, and labctl's is %s; give labctl's class another name with --runtime-class %s=NAME", there.Handler, runtime, runtime)
+		asItIs, err := runtimes.CheckClass(there, runtime, runtimes.Anyone)
+		switch {
+		case err != nil:
+			o.Action, o.Why = refuse, err.Error()
+		case asItIs:
+			o.Action, o.Why = use, "handler "+there.Handler+", not made by labctl"
+		default:
+			o.Action, o.Why = update, "labctl made it"
+		}
 	}
 	return o, nil
 }
