@@ -7,7 +7,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
 E2E_TIMEOUT := 75m
 E2E_PACKAGES := ./e2e ./pkg/provision/nodeimage ./pkg/provision/microvm
 
-.PHONY: lab test build payload doctor unit e2e lint bench
+.PHONY: lab test build payload doctor unit e2e lint bench cross
 
 lab: doctor
 	bin/labctl run --all --keep
@@ -21,6 +21,16 @@ payload:
 	GOOS=linux $(GOBUILD) -o $(PAYLOAD)/labprobe ./cmd/labprobe
 	GOOS=wasip1 GOARCH=wasm $(GOBUILD) -o $(PAYLOAD)/labprobe.wasm ./cmd/labprobe
 	go run ./internal/payload/pack $(PAYLOAD)/images.tar
+
+# labctl for another architecture carries that architecture's labprobe: the
+# overlay puts it in place of this machine's (go help build, -overlay).
+ARCH := arm64
+CROSS = bin/linux-$(ARCH)
+cross: payload
+	GOOS=linux GOARCH=$(ARCH) $(GOBUILD) -o $(CROSS)/labprobe ./cmd/labprobe
+	printf '{"Replace": {"%s": "%s"}}\n' $(CURDIR)/$(PAYLOAD)/labprobe $(CURDIR)/$(CROSS)/labprobe >$(CROSS)/overlay.json
+	GOOS=linux GOARCH=$(ARCH) $(GOBUILD) -overlay $(CROSS)/overlay.json -o $(CROSS)/labctl ./cmd/labctl
+	@grep -qaF "$$(go tool buildid $(CROSS)/labprobe)" $(CROSS)/labctl || { echo "$(CROSS)/labctl carries another labprobe"; exit 1; }
 
 doctor: build
 	bin/labctl doctor --fix
