@@ -120,4 +120,3 @@ func (s Settings) Environment(environ []string) []string {
 	flag("SKIP_START", s.SkipStart)
 	return env
 }
-

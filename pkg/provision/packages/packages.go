@@ -130,11 +130,6 @@ func present(ctx context.Context, m machine.Machine, names []string) ([]string, 
 	}), err
 }
 
-// without gives those of all that aren't in some.
-func without(all, some []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(n string) bool { return slices.Contains(some, n) })
-}
-
 // The states of a package (dpkg-query(1), Status) that matter here; any other
 // is one that an interrupted dpkg leaves, or config-files.
 const (
