@@ -22,20 +22,17 @@ var ErrNoApt = errors.New("this machine has no apt, so labctl can't install pack
 // Missing gives those of the packages that aren't installed whole: all of
 // them while an interrupted Install or Remove waits for Install to repair it.
 func Missing(ctx context.Context, m machine.Machine, names []string) ([]string, error) {
-	states, err := status(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	if marked(m) {
+	missing, err := lacking(ctx, m, names)
+	if err == nil && marked(m) {
 		return names, nil
 	}
-	var out []string
-	for _, name := range names {
-		if states[name] != installed {
-			out = append(out, name)
-		}
-	}
-	return out, nil
+	return missing, err
+}
+
+// lacking gives those of the packages that dpkg doesn't say are installed.
+func lacking(ctx context.Context, m machine.Machine, names []string) ([]string, error) {
+	states, err := status(ctx, m)
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return states[n] == installed }), err
 }
 
 // Plan gives the packages, dependencies included, that Install would add for
@@ -66,6 +63,11 @@ func Install(ctx context.Context, m machine.Machine, names, debs []string, log p
 	step := log.Start("Installing packages: " + strings.Join(missing, ", "))
 	defer func() { step.End(err) }()
 	return change(ctx, m, log, func() error {
+		// Once more: a repair may have installed what was missing.
+		missing, err := lacking(ctx, m, names)
+		if err != nil || len(missing) == 0 {
+			return err
+		}
 		return withApt(ctx, m, debs, log, func(a apt) error {
 			added, err := a.plan(ctx, missing)
 			if err != nil {
