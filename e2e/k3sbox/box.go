@@ -288,13 +288,8 @@ func (b *Box) UseApt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-	key, err := os.ReadFile(apt.Keyring())
-	if err != nil {
-		return err
-	}
+	const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg" // of the box
 	for file, content := range map[string]string{
-		keyring:                      string(key),
 		"/etc/apt/sources.list":      strings.Join(apt.Sources(keyring), "\n") + "\n",
 		"/etc/apt/apt.conf.d/00host": strings.Join(apt.Acquire(), "\n") + "\n",
 	} {
