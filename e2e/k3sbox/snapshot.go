@@ -39,6 +39,22 @@ func (b *Box) Snapshot(ctx context.Context) (Snapshot, error) {
 	return s, nil
 }
 
+// Keys that differ without anybody's doing, as patterns for Diff.
+var (
+	// Volatile is what another boot changes, and what the engine writes.
+	Volatile = []string{
+		`^(file|sum) /etc/(resolv\.conf|hosts|hostname|mtab)$`, `^(file|sum) /var/log/(wtmp|btmp|lastlog)`,
+		`^route `, `^file /run/`, `^service ldconfig\.service$`,
+	}
+	// Leftovers are what is there after K3s's own uninstall script, of the
+	// stand-in as of the real one: folders above those that it removes, logs
+	// of Pods, a folder that the kubelet makes, and its slices until a reboot.
+	Leftovers = []string{
+		`^file /(etc|var/lib)/rancher$`, `^(file|sum) /var/log/(pods|containers)(/|$)`,
+		`^file /usr/libexec/kubernetes(/|$)`, `^unit kubepods`,
+	}
+)
+
 // Diff says what differs, sorted: lines of "+ KEY  VALUE", "- KEY  VALUE" and
 // "~ KEY  OLD -> NEW". Keys that match one of the patterns are left out.
 func Diff(before, after Snapshot, except ...string) []string {
