@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -146,7 +145,7 @@ func onTheNode(t *testing.T, e *engine.Engine) {
 	ask(t, e, "exec", node, "mkdir", "-p", dir)
 	ask(t, e, "cp", suite.binary, node+":"+dir+"/labctl")
 	inside := func(args ...string) (string, error) {
-		argv := append([]string{"exec", "-e", "KUBECONFIG=/etc/kubernetes/admin.conf", "-e", "XDG_STATE_HOME=" + dir, "-e", "HOME=" + dir, node, "sh", "-c", `"$@" 2>&1`, "sh", dir + "/labctl"}, args...)
+		argv := append([]string{"exec", "-e", "KUBECONFIG=/etc/kubernetes/admin.conf", "-e", "XDG_STATE_HOME=" + dir + "/state", "-e", "HOME=" + dir, node, "sh", "-c", `"$@" 2>&1`, "sh", dir + "/labctl"}, args...)
 		r, err := e.Run(context.Background(), argv...)
 		return string(r.Stdout), err
 	}
@@ -155,7 +154,9 @@ func onTheNode(t *testing.T, e *engine.Engine) {
 		if out, err := inside(append([]string{"down"}, common...)...); err != nil {
 			t.Errorf("down: %v\n%s", err, out)
 		}
-		ask(t, e, "exec", node, "rm", "-rf", dir)
+		if _, err := e.Run(context.Background(), "exec", node, "rm", "-rf", dir); err != nil {
+			t.Error(err)
+		}
 	})
 	out, err := inside(append(append([]string{"up"}, common...), ownClasses...)...)
 	if err != nil {
@@ -192,7 +193,7 @@ func registryFor(t *testing.T, e *engine.Engine, node string) string {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: registry.New(
-		registry.WithBlobHandler(registry.NewDiskBlobHandler(filepath.Join(t.TempDir(), "blobs"))),
+		registry.WithBlobHandler(registry.NewDiskBlobHandler(t.TempDir())),
 		registry.Logger(log.New(io.Discard, "", 0)))}
 	for _, l := range []net.Listener{here, there} {
 		go func() { _ = server.Serve(l) }() // it ends with Close

@@ -17,7 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -537,9 +541,34 @@ func TestRegistry(t *testing.T) {
 	if has, err := c.HasImage(t.Context(), image.Ref); !has || err != nil {
 		t.Errorf("after: %v, %v", has, err)
 	}
+	// The kubelet tells images by their id: what is pulled isn't what is loaded.
+	tag, err := name.NewTag(c.ProbeImage("runc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed, err := remote.Image(tag, options(t.Context())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := tarball.Image(archive, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := id(t, pushed), id(t, loaded); a == b {
+		t.Errorf("both are %s", a)
+	}
 	if want := host + "/labs/x/" + strings.TrimPrefix(image.Ref, probeimage.Repository); c.ProbeImage("runc") != want {
 		t.Errorf("image %s, want %s", c.ProbeImage("runc"), want)
 	}
+}
+
+func id(t *testing.T, img v1.Image) string {
+	t.Helper()
+	h, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.String()
 }
 
 func TestRegistryIsRefused(t *testing.T) {

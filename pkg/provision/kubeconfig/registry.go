@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -75,12 +77,32 @@ func pushArchive(ctx context.Context, registry string, archive func() (io.ReadCl
 			if err != nil {
 				return err
 			}
+			if img, err = marked(img, registry); err != nil {
+				return fmt.Errorf("archive: %w", err)
+			}
 			if err := remote.Write(to, img, options(ctx)...); err != nil {
 				return explain(to.RegistryStr(), fmt.Errorf("push %s: %w", to, err))
 			}
 		}
 	}
 	return nil
+}
+
+// marked is the image as another one, by a label in its configuration. The
+// kubelet remembers by an image's id where it was pulled from, and wants to
+// pull it again under another name (KEP-2535): an image that is loaded into
+// the same node must not be one that was pulled.
+func marked(img v1.Image, registry string) (v1.Image, error) {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	if config.Config.Labels == nil {
+		config.Config.Labels = map[string]string{}
+	}
+	config.Config.Labels["dev.labctl.registry"] = registry
+	return mutate.ConfigFile(img, config)
 }
 
 // options are those of all requests: credentials of docker's and podman's
