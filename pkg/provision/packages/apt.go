@@ -27,6 +27,7 @@ var always = []string{
 	"APT::Get::AutomaticRemove=false",
 	"APT::Keep-Downloaded-Packages=false",
 	"Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache=",
+	"Dir::Log::Planner=/dev/null", // not even of a simulation
 	"DPkg::Lock::Timeout=300",
 	"Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold",
 	"Dpkg::Use-Pty=false",
