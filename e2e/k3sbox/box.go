@@ -3,17 +3,14 @@
 package k3sbox
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -298,41 +295,4 @@ func (b *Box) UseApt(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Fetch copies a file or a folder out of the box into a folder of this
-// machine.
-func (b *Box) Fetch(ctx context.Context, boxPath, hostDir string) error {
-	var out bytes.Buffer
-	cmd := b.engine.Command("cp", b.Name+":"+boxPath, "-")
-	cmd.Stdout, cmd.Stream = &out, true
-	if _, err := process.Run(ctx, cmd); err != nil {
-		return err
-	}
-	for r := tar.NewReader(&out); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !filepath.IsLocal(h.Name) {
-			return fmt.Errorf("%s lies outside of its folder", h.Name)
-		}
-		to := filepath.Join(hostDir, h.Name)
-		if h.Typeflag == tar.TypeDir {
-			if err := os.MkdirAll(to, 0o755); err != nil {
-				return err
-			}
-			continue
-		}
-		content, err := io.ReadAll(r)
-		if err == nil {
-			err = os.WriteFile(to, content, h.FileInfo().Mode().Perm())
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

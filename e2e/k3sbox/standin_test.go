@@ -67,6 +67,15 @@ func TestStandIn(t *testing.T) {
 	}
 	b.Must(t, "kubectl", "exec", "survivor", "--", "sh", "-c", "exit 0")
 
+	// Killed, K3s takes its parts along and leaves the Pod running.
+	parts := b.Must(t, "pgrep", "-x", "containerd|kubelet|kine|kube-apiserver|kube-proxy")
+	b.Must(t, "systemctl", "kill", "--signal=KILL", "--kill-whom=main", "k3s")
+	b.Await(t, "end of the parts", time.Minute, "sh", "-c", "! kill -0 "+strings.Join(strings.Fields(parts), " 2>/dev/null && ! kill -0 ")+" 2>/dev/null")
+	b.AwaitNode(t)
+	if now := container(t, b, "survivor"); now != pod {
+		t.Errorf("after K3s was killed the Pod's container is %s, before it was %s", now, pod)
+	}
+
 	t.Run("installed again, nothing changes", func(t *testing.T) {
 		if said := b.Install(t, files, nil); !strings.Contains(said, "No change detected so skipping service start") {
 			t.Error(said)
@@ -268,5 +277,46 @@ func TestSettings(t *testing.T) {
 	b.Must(t, "k3s-edge-uninstall.sh")
 	if _, err := b.Run(ctx, "sh", "-c", "ls -d /var/lib/rancher/k3s /etc/rancher/k3s /usr/local/bin/k3s* /etc/systemd/system/k3s* 2>/dev/null | grep ."); err == nil {
 		t.Error("something of K3s is left")
+	}
+}
+
+// TestDiskFull: an archive of images that doesn't fit is an error in K3s's
+// log, and K3s goes on.
+func TestDiskFull(t *testing.T) {
+	b := Start(t, Options{DataSize: "380m"}) // the parts take 310 MB, the archive 42
+	files := b.Deliver(t)
+	if files.Real {
+		t.Skip("the size fits the stand-in")
+	}
+	b.Install(t, files, nil)
+	b.Await(t, "an error in the log", time.Minute, "sh", "-c",
+		"journalctl -u k3s -o cat --no-pager | grep 'Error encountered while importing' | grep 'no space left on device'")
+	b.Must(t, "systemctl", "is-active", "k3s")
+}
+
+// TestOpenRC installs on a box whose service manager seems to be OpenRC: only
+// what the installer writes is looked at, because nothing starts it here.
+func TestOpenRC(t *testing.T) {
+	b := Start(t, Options{})
+	files := b.Deliver(t)
+	for _, stub := range []string{"/sbin/openrc-run", "/sbin/rc-update"} {
+		if err := b.Write(t.Context(), stub, 0o755, []byte("#!/bin/sh\necho \"$0 $*\" >>/tmp/rc.log\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Install(t, files, []string{"INSTALL_K3S_SKIP_START=true", "K3S_NODE_NAME=edge", "INSTALL_K3S_EXEC=server --disable=coredns"})
+	b.Must(t, "sh", "-n", "/etc/init.d/k3s")
+	for file, want := range map[string]string{
+		"/etc/init.d/k3s":          "--disable=coredns",
+		"/etc/rancher/k3s/k3s.env": "K3S_NODE_NAME='edge'",
+		"/tmp/rc.log":              "rc-update add k3s default",
+	} {
+		if content := b.Must(t, "cat", file); !strings.Contains(content, want) {
+			t.Errorf("%s has no %q:\n%s", file, want, content)
+		}
+	}
+	b.Must(t, "k3s-uninstall.sh")
+	if _, err := b.Run(t.Context(), "test", "-e", "/etc/init.d/k3s"); err == nil {
+		t.Error("the service is left")
 	}
 }
