@@ -90,7 +90,7 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	same := func(a, b [][]int) bool {
-		return slices.EqualFunc(a, b, func(x, y []int) bool { return slices.Equal(x, y) })
+		return slices.EqualFunc(a, b, slices.Equal[[]int])
 	}
 	if !same(order, Order(7, 3, 10)) {
 		t.Error("one seed gives two orders")
