@@ -72,7 +72,9 @@ type Box struct {
 	// the machine's network: interfaces by name, the number of iptables chains.
 	Interfaces []string
 	Chains     int
-	// Interrupted is what labctl had begun and not ended here; "" is nothing.
+	// Labctl says that labctl made the machine a node, or began to; Interrupted
+	// is what it hasn't ended, "" is nothing.
+	Labctl      bool
 	Interrupted string
 
 	// AppArmor says that the kernel has it on, Parser that its parser is there.

@@ -86,7 +86,7 @@ func CollectBox(ctx context.Context, o BoxOptions) (Box, error) {
 		b.Ports = c.takenPorts()
 		b.Interfaces, b.Chains = c.network(ctx)
 	}
-	if b.Interrupted, err = interrupted(c.m); err != nil {
+	if b.Labctl, b.Interrupted, err = ledgerOf(c.m); err != nil {
 		return b, err
 	}
 	b.AppArmor = c.read("/sys/module/apparmor/parameters/enabled") == "Y"
@@ -287,24 +287,24 @@ func (c boxCollector) network(ctx context.Context) (interfaces []string, chains 
 	return interfaces, chains
 }
 
-// interrupted says what labctl began on the machine and didn't end.
-func interrupted(m machine.Machine) (string, error) {
+// ledgerOf says whether labctl changed the machine, and what it didn't end.
+func ledgerOf(m machine.Machine) (is bool, interrupted string, err error) {
 	l, err := ledger.Open(m)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		return "", nil
+		return false, "", nil
 	case err != nil:
-		return "", err
+		return false, "", err
 	}
 	for _, e := range l.Entries(ledger.K3s) {
 		if !e.Done {
-			return "the installation of K3s", nil
+			return true, "the installation of K3s", nil
 		}
 	}
 	if l.RestartDue() {
-		return "the restart of K3s with its new configuration", nil
+		return true, "the restart of K3s with its new configuration", nil
 	}
-	return "", nil
+	return true, "", nil
 }
 
 func (c boxCollector) firewalls(ctx context.Context) []string {

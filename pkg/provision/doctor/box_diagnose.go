@@ -219,6 +219,8 @@ func (d *boxDiagnosis) leftovers() {
 	switch {
 	case b.Interrupted != "":
 		// What is left over is what labctl goes on with.
+	case b.Labctl:
+		d.add("k3s", Warning, "labctl made this machine a node, and K3s doesn't run", "its log says why; labctl up --provider k3s repairs it, labctl down --provider k3s takes it back")
 	case b.K3s.Binary != "" && b.K3s.Unit != "":
 		d.add("k3s", Missing, fmt.Sprintf("K3s is installed (%s) and its service %s doesn't run", b.K3s.Binary, b.K3s.Unit), "start it, and see its log if it ends; or "+uninstall)
 	case b.K3s.Binary != "" && len(b.K3s.Data) == 0:

@@ -132,6 +132,9 @@ func TestDiagnoseBox(t *testing.T) {
 			b.Interrupted = "the installation of K3s"
 			b.K3s = BoxK3s{Binary: "/usr/local/bin/k3s", Data: []string{"x"}}
 		}, want: []want{{"interrupted", Warning, []string{"goes on with it", "labctl down"}}}},
+		{name: "labctl's K3s stopped", box: func(b *Box) {
+			b.Labctl, b.K3s = true, BoxK3s{Binary: "/usr/local/bin/k3s", Unit: "/etc/init.d/k3s", Data: []string{"x"}}
+		}, want: []want{{"k3s", Warning, []string{"labctl up --provider k3s repairs it"}}}},
 		{name: "interfaces and chains", box: func(b *Box) { b.Interfaces, b.Chains = []string{"cni0", "flannel.1"}, 12 },
 			want: []want{{"network", Warning, []string{"cni0, flannel.1", "k3s-killall.sh"}}, {"iptables", Warning, []string{"12 chains"}}}},
 
@@ -264,7 +267,7 @@ func TestCollectBox(t *testing.T) {
 	if b.K3s.Binary != "" || b.K3s.Uninstall != "/usr/local/bin/k3s-uninstall.sh" || !slices.Equal(b.K3s.Data, []string{"/var/lib/rancher/k3s/server/db"}) {
 		t.Errorf("K3s: %+v", b.K3s)
 	}
-	if b.Interrupted != "the installation of K3s" || !b.AppArmor || b.Parser || !b.SELinux || !slices.Equal(b.Firewalls, []string{"firewalld", "ufw"}) {
+	if !b.Labctl || b.Interrupted != "the installation of K3s" || !b.AppArmor || b.Parser || !b.SELinux || !slices.Equal(b.Firewalls, []string{"firewalld", "ufw"}) {
 		t.Errorf("%+v", b)
 	}
 	if !slices.Equal(b.Others, []Process{{"dockerd", 43}}) {
