@@ -33,7 +33,7 @@ const (
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-  SystemdCgroup = false
+  SystemdCgroup = true
 {{ range $name, $type := . }}
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.'{{ $name }}']
   runtime_type = "{{ $type }}"

@@ -111,12 +111,19 @@ func (d *down) look(ctx context.Context) error {
 func (d *down) undo(ctx context.Context, e ledger.Entry) error {
 	switch e.Kind {
 	case ledger.Kubeconfig:
-		for _, name := range e.Names {
-			if err := kubecontext.At(e.Path).Remove(ctx, name); err != nil {
-				return err
-			}
+		if err := kubecontext.At(e.Path).Remove(ctx, e.Names[0]); err != nil {
+			return err
+		}
+		for _, dir := range e.Names[1:] {
+			_ = os.Remove(dir) // it stays unless it is empty
 		}
 		return nil
+	case ledger.Units:
+		exit, err := d.p.m.Run(ctx, machine.Command{Argv: append([]string{"systemctl", "stop"}, e.Names...)})
+		if err == nil && exit.Code != 0 && exit.Code != unitUnknown {
+			err = fmt.Errorf("stop %s: %s", strings.Join(e.Names, ", "), bytes.TrimSpace(exit.Stderr))
+		}
+		return err
 	case ledger.Images:
 		return d.images(ctx, e.Names)
 	case ledger.Packages:
@@ -132,6 +139,10 @@ func (d *down) undo(ctx context.Context, e ledger.Entry) error {
 	}
 	return fmt.Errorf("the ledger has a change of the kind %q, which this labctl doesn't know; use the labctl that made it", e.Kind)
 }
+
+// unitUnknown is systemctl's exit code for a unit that isn't there (LSB's for
+// a program that is not installed).
+const unitUnknown = 5
 
 // images removes those that labctl loaded; with a K3s that goes, they go.
 func (d *down) images(ctx context.Context, refs []string) error {
@@ -169,6 +180,11 @@ func (d *down) uninstall(ctx context.Context, e ledger.Entry) (err error) {
 	}
 	if err := d.p.endShims(ctx); err != nil {
 		return err
+	}
+	if f, err := service.Detect(d.p.m, d.unit); err == nil && f.Kind == service.Systemd {
+		// The kubelet's slices, which nobody else stops, are empty now; where
+		// there are none, there is nothing to stop.
+		_, _ = d.p.m.Run(ctx, machine.Command{Argv: []string{"systemctl", "stop", "kubepods.slice"}})
 	}
 	mounts, err := d.p.m.ReadFile("/proc/mounts")
 	if err != nil {

@@ -55,6 +55,7 @@ type fakeBox struct {
 	tasks    map[string]string // container to process
 	calls    int               // of Exec
 	killAt   int               // the call from which on labctl is dead; 0 is never
+	killed   func()            // ends labctl's context, so that it doesn't wait as the dead don't
 	fail     string            // a program that fails, by a word in its command line
 }
 
@@ -205,6 +206,7 @@ func (b *fakeBox) exec(_ context.Context, c machine.Command) (probe.Exit, error)
 	defer b.mu.Unlock()
 	b.calls++
 	if b.killAt > 0 && b.calls >= b.killAt {
+		b.killed()
 		return probe.Exit{}, errKilled
 	}
 	argv := c.Argv
@@ -218,6 +220,15 @@ func (b *fakeBox) exec(_ context.Context, c machine.Command) (probe.Exit, error)
 	exit := probe.Exit{}
 	say := func(format string, args ...any) { exit.Stdout = append(exit.Stdout, fmt.Sprintf(format, args...)...) }
 	switch {
+	case argv[0] == "systemctl" && strings.HasPrefix(argv[2], "dbus."):
+		if !slices.Contains(b.packages, "dbus") {
+			exit.Code = 5
+		} else if argv[1] == "start" {
+			b.write(busSocket, "", 0o666)
+		} else if err := os.RemoveAll(b.m.Path(path.Dir(busSocket))); err != nil {
+			return exit, err
+		}
+	case argv[0] == "systemctl" && argv[2] == "kubepods.slice":
 	case argv[0] == "systemctl":
 		switch argv[1] {
 		case "is-active":
@@ -392,7 +403,7 @@ func (b *fakeBox) provider(change ...func(*Options)) *Provider {
 		b.t.Fatal(err)
 	}
 	p.newClient = func(*rest.Config) (kubernetes.Interface, error) { return b.client, nil }
-	p.times = times{answer: time.Second, back: 3 * time.Second, poll: 5 * time.Millisecond}
+	p.times = times{answer: time.Second, back: 5 * time.Second, poll: 5 * time.Millisecond}
 	return p
 }
 

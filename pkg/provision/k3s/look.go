@@ -54,6 +54,7 @@ type facts struct {
 	crun, crunWithoutWasm, runsc, shim string
 	runwasi                            bool
 	setup                              bool // runsc's configuration is there
+	bus                                bool // the system bus is there
 
 	// programs and images come from the user's folder or a bundle.
 	programs []bundle.File
@@ -223,8 +224,7 @@ func (p *Provider) lookFresh(ctx context.Context, s source, f *facts) (err error
 	}
 	f.free = stat.Bavail * uint64(stat.Bsize)
 	// cgroups(7): the unified hierarchy alone has this file at its root.
-	_, err = os.Stat(p.m.Path("/sys/fs/cgroup/cgroup.controllers"))
-	f.cgroupV1 = errors.Is(err, fs.ErrNotExist)
+	f.cgroupV1 = !p.exists("/sys/fs/cgroup/cgroup.controllers")
 	return p.lookSettings(f)
 }
 
@@ -356,9 +356,13 @@ func (p *Provider) lookPrograms(ctx context.Context, f *facts) error {
 		}
 		f.crunWithoutWasm = crun
 	}
-	_, err := os.Stat(p.m.Path(layout("", false).RunscConfig))
-	f.setup = err == nil
+	f.setup, f.bus = p.exists(layout("", false).RunscConfig), p.exists(busSocket)
 	return nil
+}
+
+func (p *Provider) exists(name string) bool {
+	_, err := os.Stat(p.m.Path(name))
+	return err == nil
 }
 
 // lookPackages asks apt what is missing and what would come with it.

@@ -30,6 +30,12 @@ const (
 // apiPort is the API server's (https://docs.k3s.io/installation/requirements).
 const apiPort = 6443
 
+// The system bus (dbus-daemon(1)), and the unit that makes its socket.
+const (
+	busSocket = "/run/dbus/system_bus_socket"
+	busUnit   = "dbus.socket"
+)
+
 // servicePath is the PATH of a service of systemd (systemd.exec(5)), on which
 // K3s looks for runtimes, and containerd for shims; operatorPath is where K3s
 // looks besides.

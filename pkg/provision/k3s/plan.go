@@ -14,6 +14,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/provision/installer"
 	"github.com/isolation-stack/labctl/pkg/provision/k3s/ledger"
 	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
+	"github.com/isolation-stack/labctl/pkg/provision/service"
 )
 
 // Plan is what Up, and its caller after it, would do to the machine.
@@ -87,6 +88,7 @@ const (
 	apt                   // install packages
 	putShim               // put gVisor's shim, which may have to be built
 	fit                   // fit runsc to the kernel
+	startBus              // start the system bus
 	configure             // write containerd's configuration
 	restart               // restart K3s
 )
@@ -99,7 +101,7 @@ var phases = []func(Change) bool{
 	func(c Change) bool {
 		return c.step == apt || c.step == putShim || c.step == put && isProgram(c)
 	},
-	func(c Change) bool { return c.step == fit },
+	func(c Change) bool { return c.step == fit || c.step == startBus },
 	func(c Change) bool { return c.step == configure || c.step == restart },
 }
 
@@ -318,6 +320,10 @@ func (p *Plan) runtimes(f facts, o Options, a addition) error {
 			what = f.crunWithoutWasm + " is built without WasmEdge (its --version has no +WASM:wasmedge)"
 		}
 		errs = append(errs, fmt.Errorf("WasmEdge: %s; give one that is built with it, or runwasi's %s, with --runtime-files DIR", what, runwasiShim))
+	}
+	// Debian's package doesn't start the bus on a machine that runs without one.
+	if slices.Contains(a.handlers, runtimes.WasmEdge) && f.systemd && f.init == service.Systemd && !f.bus {
+		p.add(Change{Kind: Unit, Action: Start, Name: busUnit, Why: "crun asks systemd for cgroups through the system bus", step: startBus})
 	}
 	if !slices.Contains(a.handlers, runtimes.GVisor) {
 		return errors.Join(errs...)

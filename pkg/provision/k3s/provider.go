@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -99,16 +100,17 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 		return nil, err
 	}
 	config := kubecontext.At(spec.Kubeconfig)
-	if err := config.Check(ctx, contextOf(spec.Name)); err != nil {
+	// down may run in another folder.
+	if config.Path, err = filepath.Abs(config.Path); err != nil {
 		return nil, err
 	}
-	step := log.Start("Looking at this machine")
-	s, err := p.parts(ctx)
-	step.End(err)
-	if err != nil {
-		return nil, err
+	// Check makes the file's folder, which goes into the ledger first.
+	if _, err := os.Stat(filepath.Dir(config.Path)); err == nil {
+		if err := config.Check(ctx, contextOf(spec.Name)); err != nil {
+			return nil, err
+		}
 	}
-	u := &up{p: p, l: l, s: s, spec: spec, log: log}
+	u := &up{p: p, l: l, spec: spec, log: log}
 	if err := u.converge(ctx); err != nil {
 		return nil, err
 	}
@@ -123,11 +125,19 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 	return c, nil
 }
 
-// addContext notes in the ledger what is added to the user's kubeconfig.
+// addContext notes in the ledger what is added to the user's kubeconfig: the
+// context, and the folders that are made for the file.
 func (p *Provider) addContext(ctx context.Context, l *ledger.Ledger, config kubecontext.File, c *Cluster) error {
 	noted := slices.ContainsFunc(l.Entries(ledger.Kubeconfig), func(e ledger.Entry) bool { return e.Path == config.Path })
 	if !noted {
-		if err := l.Record(ledger.Entry{Kind: ledger.Kubeconfig, Path: config.Path, Names: []string{c.KubeContext()}}); err != nil {
+		e := ledger.Entry{Kind: ledger.Kubeconfig, Path: config.Path, Names: []string{c.KubeContext()}}
+		for dir := filepath.Dir(config.Path); ; dir = filepath.Dir(dir) {
+			if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			e.Names = append(e.Names, dir)
+		}
+		if err := l.Record(e); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,7 @@ var generations = map[string]struct{ base, file string }{
 
 func spec(t *testing.T) provision.ClusterSpec {
 	t.Helper()
-	return provision.ClusterSpec{Name: "lab", Kubeconfig: filepath.Join(t.TempDir(), "config")}
+	return provision.ClusterSpec{Name: "lab", Kubeconfig: filepath.Join(t.TempDir(), "new", "config")}
 }
 
 // logged collects what is told.
@@ -144,7 +144,7 @@ func TestExistingK3s(t *testing.T) {
 			if b.starts != 3 || !b.active {
 				t.Errorf("K3s was started %d times, active %v", b.starts, b.active)
 			}
-			if _, err := os.Stat(s.Kubeconfig); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Stat(filepath.Dir(s.Kubeconfig)); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the kubeconfig is still there: %v", err)
 			}
 			if err := p.Down(ctx, "lab", log); err != nil {
@@ -187,14 +187,16 @@ func TestFreshBox(t *testing.T) {
 	}
 }
 
-// TestKilled kills labctl at every program that it runs, in up and in down;
-// then up and down once more leave the box as it was.
+// TestKilled kills labctl at every third program that it runs, in up and in
+// down; then up and down once more leave the box as it was. The ledger's own
+// test kills it at every step.
 func TestKilled(t *testing.T) {
 	for name, fresh := range map[string]bool{"K3s is there": false, "fresh box": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for at := 1; ; at++ {
+			for at := 1; ; at += 3 {
 				ctx := context.Background()
+				alive, kill := context.WithCancel(ctx)
 				b := newFakeBox(t, imports+base3)
 				var with []func(*Options)
 				if fresh {
@@ -204,16 +206,17 @@ func TestKilled(t *testing.T) {
 				}
 				before := b.snapshot()
 				p, s := b.provider(with...), spec(t)
-				b.calls, b.killAt, p.times.back = 0, at, 300*time.Millisecond
-				c, err := p.Up(ctx, s, progress.Discard)
+				b.calls, b.killAt, b.killed = 0, at, kill
+				c, err := p.Up(alive, s, progress.Discard)
 				if err == nil {
-					err = use(ctx, b, c)
+					err = use(alive, b, c)
 				}
 				if err == nil {
-					err = p.Down(ctx, "lab", progress.Discard)
+					err = p.Down(alive, "lab", progress.Discard)
 				}
+				kill()
 				reached := b.calls >= at
-				b.killAt = 0
+				b.killAt, p.times.back = 0, time.Minute
 				if reached {
 					if c, err = p.Up(ctx, s, progress.Discard); err != nil {
 						t.Fatalf("killed at %d, up again: %v", at, err)
@@ -325,6 +328,7 @@ func TestUpRefuses(t *testing.T) {
 			b.write("/usr/bin/runsc", "", 0o755)
 		}, nil, "+WASM:wasmedge"},
 		"a kubeconfig of that context": {func(b *fakeBox) { b.withK3s() }, func(s *provision.ClusterSpec) {
+			_ = os.MkdirAll(filepath.Dir(s.Kubeconfig), 0o755)
 			text := `{"apiVersion":"v1","kind":"Config","contexts":[{"name":"k3s-lab","context":{"cluster":"x","user":"x"}}]}`
 			_ = os.WriteFile(s.Kubeconfig, []byte(text), 0o600)
 		}, "labctl didn't write"},
@@ -405,6 +409,7 @@ Files
   write   /var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/50-labctl.toml: handlers gvisor and wasmedge
 
 Units
+  start   dbus.socket: crun asks systemd for cgroups through the system bus
   restart k3s: its containerd gets another configuration; Pods go on
 
 Objects

@@ -31,6 +31,7 @@ type up struct {
 	s      source
 	spec   provision.ClusterSpec
 	log    progress.Log
+	looked bool
 	fitted bool
 }
 
@@ -39,7 +40,7 @@ func (u *up) converge(ctx context.Context) error {
 	said := map[string]bool{}
 	var before []Change
 	for {
-		f, err := u.p.look(ctx, u.s, u.l)
+		f, err := u.look(ctx)
 		if err != nil {
 			return err
 		}
@@ -65,6 +66,19 @@ func (u *up) converge(ctx context.Context) error {
 		}
 		before = changes
 	}
+}
+
+// look looks at the machine; at the first time it says so.
+func (u *up) look(ctx context.Context) (f facts, err error) {
+	if !u.looked {
+		step := u.log.Start("Looking at this machine")
+		defer func() { step.End(err) }()
+		u.looked = true
+		if u.s, err = u.p.parts(ctx); err != nil {
+			return f, err
+		}
+	}
+	return u.p.look(ctx, u.s, u.l)
 }
 
 func same(a, b []Change) bool {
@@ -112,6 +126,10 @@ func (u *up) make(ctx context.Context, f facts, changes []Change) error {
 			if err := u.fit(ctx, f); err != nil {
 				return err
 			}
+		case startBus:
+			if err := u.startBus(ctx); err != nil {
+				return err
+			}
 		case configure:
 			if _, err := u.l.Put(c.write); err != nil {
 				return err
@@ -141,6 +159,7 @@ var made = []string{
 	"/usr/local/bin/k3s", "/usr/local/bin/kubectl", "/usr/local/bin/crictl", "/usr/local/bin/ctr",
 	"/usr/local/bin/k3s-killall.sh", "/etc/rancher", "/var/lib/rancher", "/var/lib/kubelet", "/var/lib/cni",
 	"/var/log/pods", "/var/log/containers", "/run/k3s", "/run/flannel", "/etc/cni",
+	"/run/containerd", "/run/nri", "/usr/libexec/kubernetes",
 }
 
 // begin notes that K3s is going to be installed: what of it wasn't there
@@ -245,6 +264,9 @@ func (p *Provider) serviceLog(ctx context.Context, unit string) string {
 	return "; the end of its log:\n  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 }
 
+// crunState is where crun keeps its containers (crun(8), --root).
+const crunState = "/run/crun"
+
 // packages installs what is missing; the ledger gets exactly what comes new.
 func (u *up) packages(ctx context.Context, f facts) error {
 	noted := map[string]bool{}
@@ -257,6 +279,11 @@ func (u *up) packages(ctx context.Context, f facts) error {
 	for _, name := range f.packages {
 		if !noted[name] {
 			names = append(names, name)
+		}
+	}
+	if slices.Contains(names, "crun") {
+		if err := u.l.Own(crunState); err != nil {
+			return err
 		}
 	}
 	if len(names) > 0 {
@@ -287,6 +314,22 @@ func (u *up) shim(ctx context.Context) error {
 		if err := u.put(file); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// startBus starts the system bus.
+func (u *up) startBus(ctx context.Context) error {
+	if len(u.l.Entries(ledger.Units)) == 0 {
+		if err := u.l.Own(path.Dir(busSocket)); err != nil {
+			return err
+		}
+		if err := u.l.Record(ledger.Entry{Kind: ledger.Units, Names: []string{busUnit, "dbus.service"}}); err != nil {
+			return err
+		}
+	}
+	if _, err := u.p.m.Output(ctx, "systemctl", "start", busUnit); err != nil {
+		return fmt.Errorf("the system bus, through which crun asks systemd for cgroups: %w; the package dbus has it", err)
 	}
 	return nil
 }

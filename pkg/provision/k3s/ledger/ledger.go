@@ -43,6 +43,7 @@ const (
 	Packages   Kind = "packages"   // packages installed
 	K3s        Kind = "k3s"        // K3s installed
 	Images     Kind = "images"     // images loaded into containerd
+	Units      Kind = "units"      // units of systemd started
 	Kubeconfig Kind = "kubeconfig" // a context added to a kubeconfig
 )
 
@@ -65,8 +66,9 @@ type Entry struct {
 	// Block are the lines that begin and end labctl's part of a file that is
 	// otherwise another's.
 	Block *Block `json:"block,omitempty"`
-	// Names are packages, references of images, a context, or the paths that
-	// were not there before K3s was installed.
+	// Names are packages, references of images, units, the paths that were not
+	// there before K3s was installed, or a context and the folders that were
+	// made for its kubeconfig.
 	Names []string `json:"names,omitempty"`
 	// Done says that the installation of K3s came to its end.
 	Done bool `json:"done,omitempty"`
