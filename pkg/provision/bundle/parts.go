@@ -108,18 +108,13 @@ func versionOf(said string) string {
 	return ""
 }
 
-// debianArchitectures are Debian's names where they aren't Go's.
-var debianArchitectures = map[string]string{"arm": "armhf"}
-
 // apt opens labctl's own apt for the box's release. One for another release
-// or architecture than the node image's has a folder of its own.
+// or architecture than the node image's has a folder of its own. Debian's names
+// of the two architectures are Go's.
 func (w *writer) apt(ctx context.Context, suite, architecture string) (*debian.Apt, error) {
 	dir := "apt"
 	if suite != w.pinned || architecture != runtime.GOARCH {
 		dir += "-" + suite + "-" + architecture
-	}
-	if name, ok := debianArchitectures[architecture]; ok {
-		architecture = name
 	}
 	return debian.Open(ctx, debian.Options{
 		Dir: filepath.Join(w.o.Cache.Dir, dir), Suite: suite, Architecture: architecture,
@@ -152,7 +147,7 @@ func (w *writer) packages(ctx context.Context) (err error) {
 // programs brings gVisor's shim, and runsc if a release has it. What else a
 // node needs is in labctl itself.
 func (w *writer) programs(ctx context.Context) error {
-	dir, err := runtimes.Shim(ctx, w.o.Cache, shimSource{w}, runtimes.ShimOptions{GVisorDir: w.o.GVisorDir}, w.log)
+	dir, err := runtimes.Shim(ctx, w.o.Cache, shimSource{w}, runtimes.ShimOptions{GVisorDir: w.o.GVisorDir, Architecture: w.o.Architecture}, w.log)
 	if err != nil {
 		return err
 	}

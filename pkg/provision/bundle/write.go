@@ -46,7 +46,7 @@ type Options struct {
 	// sources. Suite is the box's Debian release; "" is the pinned one.
 	DebianMirror, Suite string
 	// GVisorDir is a folder with a gVisor release; "" builds gVisor's shim
-	// from Debian's source, for this machine's architecture.
+	// from Debian's source.
 	GVisorDir string
 	// Cache is labctl's cache.
 	Cache artifact.Cache
@@ -136,8 +136,8 @@ func newWriter(o Options, log progress.Log) (*writer, error) {
 // possible refuses at once what would fail late.
 func (w *writer) possible() error {
 	var errs []error
-	if w.o.GVisorDir == "" && w.o.Architecture != runtime.GOARCH {
-		errs = append(errs, fmt.Errorf("gVisor's shim is built for this machine, %s, and the bundle is for %s; give a gVisor release for %[2]s with --gvisor DIR, or make the bundle on such a machine", runtime.GOARCH, w.o.Architecture))
+	if w.o.Architecture != "amd64" && w.o.Architecture != "arm64" {
+		errs = append(errs, fmt.Errorf("no bundle for %s: gVisor runs on amd64 and arm64 only", w.o.Architecture))
 	}
 	if w.o.GVisorDir == "" && w.o.Suite != w.pinned {
 		errs = append(errs, fmt.Errorf("gVisor's shim is built to fit the runsc of Debian %s, and the bundle is for %s; give a gVisor release with --gvisor DIR", w.pinned, w.o.Suite))

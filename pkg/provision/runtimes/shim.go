@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/process"
@@ -33,6 +34,9 @@ type ShimOptions struct {
 	// publishes them). "" builds the shim from Debian's source package, and
 	// runsc is Debian's.
 	GVisorDir string
+	// Architecture is the GOARCH that the shim is built for; "" is this
+	// machine's. A release folder has one of its own.
+	Architecture string
 }
 
 // Sources fetches the verified tarballs of a Debian source package
@@ -54,6 +58,9 @@ func shimInputs(o ShimOptions) ([]string, error) {
 		return append([]string{"release"}, sums...), err
 	}
 	inputs := []string{"source", gvisorSource, gvisorVersion}
+	if o.Architecture != "" && o.Architecture != runtime.GOARCH {
+		inputs = append(inputs, "GOARCH="+o.Architecture)
+	}
 	for _, p := range shimPatches {
 		inputs = append(inputs, p.file, p.old, p.new)
 		if p.added == "" {
@@ -85,13 +92,16 @@ func Shim(ctx context.Context, cache artifact.Cache, sources Sources, o ShimOpti
 	step := log.Start("gVisor shim")
 	defer func() { step.End(err) }()
 	return cache.Ensure(ctx, key, func(ctx context.Context, dir string) error {
-		return buildShim(ctx, sources, dir, step, log.Output())
+		return buildShim(ctx, sources, dir, o.Architecture, step, log.Output())
 	})
 }
 
 // buildShim builds in a folder below dir, so that whatever an interrupted
 // build leaves goes with dir.
-func buildShim(ctx context.Context, sources Sources, dir string, step progress.Step, log io.Writer) error {
+func buildShim(ctx context.Context, sources Sources, dir, architecture string, step progress.Step, log io.Writer) error {
+	if architecture == "" {
+		architecture = runtime.GOARCH
+	}
 	src := filepath.Join(dir, "src")
 	if err := os.Mkdir(src, 0o755); err != nil {
 		return err
@@ -106,7 +116,7 @@ func buildShim(ctx context.Context, sources Sources, dir string, step progress.S
 		return fmt.Errorf("the source package %s of Debian is %q, and this labctl is made for %s; take a newer labctl, or give a gVisor release with --gvisor", gvisorSource, tarballs, want)
 	}
 	step.Update(1, 3, "unpack")
-	if err := run(ctx, log, src, "tar", "--extract", "--strip-components=1", "--no-same-owner", "--file", tarballs[0]); err != nil {
+	if err := run(ctx, log, src, nil, "tar", "--extract", "--strip-components=1", "--no-same-owner", "--file", tarballs[0]); err != nil {
 		return err
 	}
 	if err := patchShim(src); err != nil {
@@ -114,7 +124,7 @@ func buildShim(ctx context.Context, sources Sources, dir string, step progress.S
 	}
 	step.Update(2, 3, "go build")
 	// gVisor's own go.mod and go.sum pin what the shim is linked with.
-	if err := run(ctx, log, src, "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
+	if err := run(ctx, log, src, []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH=" + architecture}, "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
 		"-ldflags=-s -w -X gvisor.dev/gvisor/runsc/version.version="+gvisorVersion,
 		"-o", filepath.Join(dir, shimProgram), "./shim"); err != nil {
 		return err
@@ -127,11 +137,8 @@ func buildShim(ctx context.Context, sources Sources, dir string, step progress.S
 	return nil
 }
 
-func run(ctx context.Context, log io.Writer, dir string, argv ...string) error {
-	_, err := process.Run(ctx, process.Command{
-		Argv: argv, Dir: dir, Log: log,
-		Env: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="},
-	})
+func run(ctx context.Context, log io.Writer, dir string, env []string, argv ...string) error {
+	_, err := process.Run(ctx, process.Command{Argv: argv, Dir: dir, Log: log, Env: env})
 	return err
 }
 
