@@ -39,19 +39,30 @@ func Evaluate(all []Samples, baseline string) []Runtime {
 		if !s.usable() {
 			continue
 		}
-		var differences []*Difference
 		for _, m := range Metrics() {
-			r := measured(m, s.Seen[m.Name])
-			if s.Subject.Name != baseline {
-				if r.Difference = differ(r.Samples, base[m.Name]); r.Difference != nil {
-					differences = append(differences, r.Difference)
-				}
-			}
-			out[i].Results = append(out[i].Results, r)
+			out[i].Results = append(out[i].Results, measured(m, s.Seen[m.Name]))
 		}
-		judge(differences)
+		if s.Subject.Name != baseline {
+			out[i].differ(base)
+		}
 	}
 	return out
+}
+
+// differ compares each metric that both have with the base's, by metric.
+func (r *Runtime) differ(base map[string][]float64) {
+	var both []*Measured
+	var values, bases [][]float64
+	for i := range r.Results {
+		m := &r.Results[i]
+		if b := base[m.Metric]; len(m.Samples) > 0 && len(b) > 0 {
+			both, values, bases = append(both, m), append(values, m.Samples), append(bases, b)
+		}
+	}
+	level := together(values, bases)
+	for i, m := range both {
+		m.Difference = differ(values[i], bases[i], level)
+	}
 }
 
 // usable: a Pod that failed is an error, and the others' numbers beside it
@@ -69,7 +80,7 @@ func measured(m Metric, seen []Seen) Measured {
 }
 
 // values are the numbers, or else the reason for which there are none. One
-// reason is enough: what was shown by some Pods only isn't comparable.
+// reason is enough: what was shown by some Pods only isn't both.
 func values(seen []Seen) ([]float64, string) {
 	var out []float64
 	for _, s := range seen {

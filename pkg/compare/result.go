@@ -43,7 +43,8 @@ type Method struct {
 	Order [][]string `json:"order"`
 	// Baseline is the runtime that the others are compared with.
 	Baseline string `json:"baseline"`
-	// Confidence that intervals aim at, and the error rate of verdicts.
+	// Confidence that intervals of medians aim at, and those of all ratios of
+	// a runtime together; Alpha is the error rate of its verdicts together.
 	Confidence float64 `json:"confidence"`
 	Alpha      float64 `json:"alpha"`
 }
@@ -121,9 +122,11 @@ const (
 type Difference struct {
 	// Ratio to the baseline; absent where a sample is 0 or below.
 	Ratio *Estimate `json:"ratio,omitempty"`
-	// P is that of the Mann-Whitney U test, Adjusted the same after Holm's
-	// correction over the metrics of this runtime. Verdict goes by Adjusted.
-	P        float64 `json:"p"`
-	Adjusted float64 `json:"pAdjusted"`
-	Verdict  Verdict `json:"verdict"`
+	// P is that of the Mann-Whitney U test. The runtime differs where it is
+	// not above Level: Method.Alpha by the number of metrics that are compared
+	// for this runtime, so that Alpha holds for all of them together. The
+	// ratio's interval has a confidence of at least 1 - Level.
+	P       float64 `json:"p"`
+	Level   float64 `json:"level"`
+	Verdict Verdict `json:"verdict"`
 }

@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"sort"
@@ -48,11 +47,12 @@ func median(values []float64) *Estimate {
 }
 
 // ratio is by how much values are greater than those of the base: the median
-// of all quotients of a value and a base value, with the interval that belongs
-// to the Mann-Whitney U test (Hodges and Lehmann 1963, on logarithms; Moses'
-// interval). It holds 1 just where that test alone shows no difference. Nil where
-// a value isn't above 0.
-func ratio(values, base []float64) *Estimate {
+// of all quotients of a value and a base value, with the interval of at least
+// 1 - level that belongs to the Mann-Whitney U test (Hodges and Lehmann 1963,
+// on logarithms): it holds 1 just where that test shows no difference. With
+// too few samples for that confidence, the interval is from the least to the
+// greatest quotient. Nil where a value isn't above 0.
+func ratio(values, base []float64, level float64) *Estimate {
 	var quotients []float64
 	for _, v := range values {
 		for _, b := range base {
@@ -67,49 +67,45 @@ func ratio(values, base []float64) *Estimate {
 	}
 	slices.Sort(quotients)
 	// k quotients are left out at each end: as many as the test's statistic
-	// may have without a difference, with probability Alpha/2.
+	// may have without a difference, with probability level/2.
 	u := stats.UDist{N1: len(values), N2: len(base)}
-	k := max(0, sort.Search(len(quotients)/2, func(k int) bool { return u.CDF(float64(k)) > Alpha/2 })-1)
+	k := max(0, sort.Search(len(quotients)/2, func(k int) bool { return u.CDF(float64(k)) > level/2 })-1)
 	n := len(quotients)
 	middle := (quotients[(n-1)/2] + quotients[n/2]) / 2
 	return &Estimate{Value: middle, Low: quotients[k], High: quotients[n-1-k], Confidence: 1 - 2*u.CDF(float64(k))}
 }
 
-// differ compares values with those of the base. The verdict is final only
-// after judge.
-func differ(values, base []float64) *Difference {
-	if len(values) == 0 || len(base) == 0 {
-		return nil
+// leastP is the least probability that the test can give for so many samples.
+func leastP(values, base []float64) float64 {
+	return min(1, 2*(stats.UDist{N1: len(values), N2: len(base)}).CDF(0))
+}
+
+// differ compares values with those of the base at a level.
+func differ(values, base []float64, level float64) *Difference {
+	d := &Difference{
+		Ratio: ratio(values, base, level),
+		P:     benchmath.AssumeNothing.Compare(sample(values), sample(base)).P,
+		Level: level, Verdict: NoDifference,
 	}
-	d := &Difference{Ratio: ratio(values, base)}
-	d.P = benchmath.AssumeNothing.Compare(sample(values), sample(base)).P
-	// The least P that these numbers of samples can give.
-	if 2*(stats.UDist{N1: len(values), N2: len(base)}).CDF(0) > Alpha {
+	switch {
+	case leastP(values, base) > level:
 		d.Verdict = TooFew
+	case d.P <= level:
+		d.Verdict = Differs
 	}
 	return d
 }
 
-// judge decides the verdicts of one runtime's differences together: a dozen
-// tests at 5 % would find a difference by chance in every second run, so the
-// probabilities are adjusted (Holm 1979). What has too few samples to show
-// anything is no test, and keeps its verdict.
-func judge(differences []*Difference) {
-	var tests []*Difference
-	for _, d := range differences {
-		d.Adjusted = d.P
-		if d.Verdict != TooFew {
-			tests = append(tests, d)
+// together is the level at which each of several comparisons has to be judged
+// so that Alpha holds for all of them together (Bonferroni): a dozen tests at
+// 5 % each would find a difference by chance in every second run. What has too
+// few samples to show anything is no test.
+func together(values, base [][]float64) float64 {
+	tests := 0
+	for i := range values {
+		if leastP(values[i], base[i]) <= Alpha {
+			tests++
 		}
 	}
-	slices.SortFunc(tests, func(a, b *Difference) int { return cmp.Compare(a.P, b.P) })
-	least := 0.0
-	for i, d := range tests {
-		least = max(least, min(1, d.P*float64(len(tests)-i)))
-		d.Adjusted = least
-		d.Verdict = NoDifference
-		if d.Adjusted <= Alpha {
-			d.Verdict = Differs
-		}
-	}
+	return Alpha / float64(max(1, tests))
 }

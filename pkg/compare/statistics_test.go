@@ -53,28 +53,21 @@ func TestMedianLeavesTheOrder(t *testing.T) {
 // for 4 and 4.
 func TestRatio(t *testing.T) {
 	base := []float64{1, 1, 1, 1}
-	wantEstimate(t, "four", ratio([]float64{2, 3, 4, 5}, base), Estimate{3.5, 2, 5, 1 - 2./70})
+	wantEstimate(t, "four", ratio([]float64{2, 3, 4, 5}, base, Alpha), Estimate{3.5, 2, 5, 1 - 2./70})
 	// Quotients 1…6, each six times: 5 and the one at U = 5 are left out.
-	wantEstimate(t, "six", ratio([]float64{1, 2, 3, 4, 5, 6}, []float64{1, 1, 1, 1, 1, 1}), Estimate{3.5, 1, 6, 0.95887})
-	wantEstimate(t, "three have 90 % at most", ratio([]float64{2, 3, 4}, []float64{1, 1, 1}), Estimate{3, 2, 4, 0.9})
+	wantEstimate(t, "six", ratio([]float64{1, 2, 3, 4, 5, 6}, []float64{1, 1, 1, 1, 1, 1}, Alpha), Estimate{3.5, 1, 6, 0.95887})
+	wantEstimate(t, "three have 90 % at most", ratio([]float64{2, 3, 4}, []float64{1, 1, 1}, Alpha), Estimate{3, 2, 4, 0.9})
 	for _, bad := range [][]float64{{0, 1}, {-1, 1}, {}} {
-		if r := ratio(bad, base); r != nil {
+		if r := ratio(bad, base, Alpha); r != nil {
 			t.Errorf("ratio of %v: %+v", bad, *r)
 		}
-		if r := ratio(base, bad); r != nil {
+		if r := ratio(base, bad, Alpha); r != nil {
 			t.Errorf("ratio to %v: %+v", bad, *r)
 		}
 	}
 }
 
-// alone is the verdict of one comparison.
-func alone(values, base []float64) *Difference {
-	d := differ(values, base)
-	judge([]*Difference{d})
-	return d
-}
-
-// runcStarts are two sets of six starts in seconds that one program gave, and
+// starts and again are two sets of six starts in seconds that one program gave,
 // slower those of another.
 var (
 	starts = []float64{0.412, 0.398, 0.431, 0.405, 0.419, 0.402}
@@ -99,7 +92,7 @@ func TestVerdicts(t *testing.T) {
 		{"three can't show any", []float64{10, 11, 12}, []float64{1, 2, 3}, TooFew, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := alone(c.values, c.base)
+			d := differ(c.values, c.base, Alpha/10)
 			if d.Verdict != c.want {
 				t.Errorf("%q (p %v), want %q", d.Verdict, d.P, c.want)
 			}
@@ -108,14 +101,30 @@ func TestVerdicts(t *testing.T) {
 			}
 		})
 	}
-	if differ(nil, starts) != nil || differ(starts, nil) != nil {
-		t.Error("nothing was compared")
+}
+
+// At the level of one of many comparisons, six samples still show a complete
+// separation, and five don't.
+func TestLevel(t *testing.T) {
+	low, high := []float64{1, 2, 3, 4, 5, 6}, []float64{11, 12, 13, 14, 15, 16}
+	if d := differ(high, low, Alpha/10); d.Verdict != Differs || d.Ratio.Low <= 1 || d.Ratio.Confidence < 1-Alpha/10 {
+		t.Errorf("six: %+v %+v", d, d.Ratio)
+	}
+	if d := differ(high[:5], low[:5], Alpha/10); d.Verdict != TooFew {
+		t.Errorf("five: %+v", d)
+	}
+	three, six := [][]float64{low[:3]}, [][]float64{low, low, low[:3]}
+	if l := together(six, six); l != Alpha/2 {
+		t.Errorf("two tests and one that can't show anything: level %v", l)
+	}
+	if l := together(three, three); l != Alpha {
+		t.Errorf("no test: level %v", l)
 	}
 }
 
-// One program measured twice must come out as different no more often than
-// the error rate allows, over many comparisons drawn from one distribution
-// with a long tail; and the ratio's interval must hold 1 as often as it says.
+// One program measured twice must come out as different, in any metric, in no
+// more runs than the error rate allows, over many runs drawn from one
+// distribution with a long tail; and the intervals must hold 1 as often.
 func TestErrorRate(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	draw := func(n int) []float64 {
@@ -129,44 +138,49 @@ func TestErrorRate(t *testing.T) {
 	for _, n := range []int{6, 20} {
 		wrong, missed := 0, 0
 		for range runs {
-			var list []*Difference
+			differs, misses := false, false
 			for range metrics {
-				list = append(list, differ(draw(n), draw(n)))
+				d := differ(draw(n), draw(n), Alpha/metrics)
+				differs = differs || d.Verdict == Differs
+				misses = misses || d.Ratio.Low > 1 || d.Ratio.High < 1
 			}
-			judge(list)
-			any := false
-			for _, d := range list {
-				any = any || d.Verdict == Differs
-				if d.Ratio.Low > 1 || d.Ratio.High < 1 {
-					missed++
-				}
-			}
-			if any {
+			if differs {
 				wrong++
+			}
+			if misses {
+				missed++
 			}
 		}
 		// 5 % of 200 runs are 10; by chance up to about 20 (binomial, 0.1 %).
-		if wrong > 20 {
-			t.Errorf("n %d: %d of %d runs find a difference where none is", n, wrong, runs)
-		}
-		if share := float64(missed) / (runs * metrics); share > 0.06 {
-			t.Errorf("n %d: %.1f %% of the intervals miss the true ratio", n, 100*share)
+		if wrong > 20 || missed > 20 {
+			t.Errorf("n %d: %d of %d runs find a difference where none is, %d have an interval without 1", n, wrong, runs, missed)
 		}
 	}
 }
 
-// Holm's example: the least is taken four times, the next three times, and
-// none is below one before it.
-func TestJudge(t *testing.T) {
-	list := []*Difference{{P: 0.01}, {P: 0.04}, {P: 0.03}, {P: 0.005}, {P: 0.1, Verdict: TooFew}}
-	judge(list)
-	for i, want := range []struct {
-		adjusted float64
-		verdict  Verdict
-	}{{0.03, Differs}, {0.06, NoDifference}, {0.06, NoDifference}, {0.02, Differs}, {0.1, TooFew}} {
-		if !near(list[i].Adjusted, want.adjusted) || list[i].Verdict != want.verdict {
-			t.Errorf("%d: %+v, want %+v", i, *list[i], want)
+// A difference of a tenth, with noise of a twentieth, is found by twenty
+// samples in nearly every run, and the interval holds it.
+func TestPower(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	draw := func(center float64) []float64 {
+		out := make([]float64, 20)
+		for i := range out {
+			out[i] = center * math.Exp(random.NormFloat64()/20)
+		}
+		return out
+	}
+	const runs = 100
+	found, held := 0, 0
+	for range runs {
+		d := differ(draw(1.1), draw(1), Alpha/10)
+		if d.Verdict == Differs {
+			found++
+		}
+		if d.Ratio.Low <= 1.1 && 1.1 <= d.Ratio.High {
+			held++
 		}
 	}
-	judge(nil)
+	if found < 95 || held < 95 {
+		t.Errorf("of %d runs %d find the difference, %d intervals hold it", runs, found, held)
+	}
 }

@@ -168,7 +168,7 @@ func comparisonNotes(r compare.Result) []note {
 	m := r.Method
 	method := note{"How it was measured", []string{
 		fmt.Sprintf("%d rounds after %d warm-up, each with %d Pods of every runtime, in an order shuffled by seed %d", m.Rounds, m.WarmUps, m.VisitsPerRound, m.Seed),
-		fmt.Sprintf("medians and ratios to %s with %.0f %% intervals; a ratio stands where the Mann-Whitney U test shows a difference at %.0f %%, adjusted for the number of metrics", m.Baseline, 100*m.Confidence, 100*m.Alpha),
+		fmt.Sprintf("medians with %.0f %% intervals; ratios to %s with intervals that hold together, for all metrics of a runtime, at %.0f %%; no difference is shown where the Mann-Whitney U test shows none at that level", 100*m.Confidence, m.Baseline, 100*m.Confidence),
 	}}
 	if r.Interrupted {
 		method.lines = append(method.lines, "the run was interrupted: only complete rounds count")
@@ -224,7 +224,7 @@ func missingNumbers(r compare.Result) note {
 
 // comparisonWide is a row a runtime and metric, with everything that there is.
 func comparisonWide(r compare.Result, o Options) []byte {
-	g := grid{header: []string{"METRIC", "RUNTIME", "CLASS", "N", "MEDIAN", "INTERVAL", "RATIO", "INTERVAL", "P", "ADJUSTED", "VERDICT", "SOURCE"}}
+	g := grid{header: []string{"METRIC", "RUNTIME", "CLASS", "N", "MEDIAN", "INTERVAL", "RATIO", "INTERVAL", "P", "LEVEL", "VERDICT", "SOURCE"}}
 	for i := range r.Metrics {
 		for _, rt := range r.Runtimes {
 			if i >= len(rt.Results) {
@@ -239,7 +239,7 @@ func comparisonWide(r compare.Result, o Options) []byte {
 				if d.Ratio != nil {
 					row[6], row[7] = ratioText(*d.Ratio, r.Method.Confidence)
 				}
-				row[8], row[9], row[10] = fmt.Sprintf("%.2g", d.P), fmt.Sprintf("%.2g", d.Adjusted), string(d.Verdict)
+				row[8], row[9], row[10] = fmt.Sprintf("%.2g", d.P), fmt.Sprintf("%.2g", d.Level), string(d.Verdict)
 			}
 			if m.Untestable != "" {
 				row[10] = "untestable"
