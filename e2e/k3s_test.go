@@ -273,3 +273,124 @@ func TestK3sFresh(t *testing.T) {
 
 // k3sLeaves is what K3s's own uninstall script leaves until the next boot.
 var k3sLeaves = []string{`^file /run/(netns|xtables\.lock)$`, `^process `}
+
+// TestK3sFaultsFresh is what goes wrong while a box becomes a node: each ends
+// in a clear error, up converges after all of it, and down leaves the box as
+// it was.
+func TestK3sFaultsFresh(t *testing.T) {
+	ctx := t.Context()
+	b := newK3sBox(t, k3sbox.Options{})
+	b.placeImages(t)
+	before := b.snapshot(t)
+
+	t.Run("port taken", func(t *testing.T) {
+		b.Must(t, "systemd-run", "--unit=taken", "systemd-socket-activate", "--listen=6443", "/bin/cat")
+		b.Await(t, "the port is taken", 10*time.Second, "sh", "-c", "grep -q :192B /proc/net/tcp /proc/net/tcp6")
+		b.fails(t, []string{"port 6443", "is taken by systemd"}, b.fresh()...)
+		b.Must(t, "systemctl", "stop", "taken")
+		b.leaves(t, before, `^process `)
+	})
+	t.Run("binary with a wrong checksum", func(t *testing.T) {
+		b.fails(t, []string{"its SHA-256 is", strings.Repeat("0", 64)}, append(b.fresh(), "--k3s-binary-sha256", strings.Repeat("0", 64))...)
+	})
+	t.Run("installer with a wrong checksum", func(t *testing.T) {
+		b.fails(t, []string{"has the SHA-256"}, append(b.fresh(), "--installer-sha256", strings.Repeat("0", 64))...)
+	})
+	t.Run("installer fails midway", func(t *testing.T) {
+		text, err := b.Read(ctx, b.files.Installer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, rest, _ := strings.Cut(string(text), "\n")
+		broken := first + "\nsystemctl() { echo the bus is gone >&2; return 1; }\n" + rest
+		if err := b.Write(ctx, "/tmp/broken.sh", 0o755, []byte(broken)); err != nil {
+			t.Fatal(err)
+		}
+		b.fails(t, []string{"ended with 1", "the bus is gone", "labctl goes on from there"}, "up", "--provider", "k3s", "--installer", "/tmp/broken.sh", "--k3s-binary", b.files.Binary)
+		b.must(t, "down", "--provider", "k3s")
+		b.leaves(t, before, k3sLeaves...)
+		b.fails(t, []string{"ended with 1"}, "up", "--provider", "k3s", "--installer", "/tmp/broken.sh", "--k3s-binary", b.files.Binary)
+	})
+	t.Run("power cut while it is configured", func(t *testing.T) {
+		file := generations[k3sbox.DropIn]
+		done := make(chan run, 1)
+		go func() { done <- b.try(context.WithoutCancel(ctx), b.fresh()...) }()
+		for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+			if _, err := b.Run(ctx, "test", "-e", file); err == nil {
+				break
+			}
+			if time.Since(start) > 4*time.Minute {
+				t.Fatalf("%s was never written", file)
+			}
+		}
+		if err := b.PowerCut(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-done; r.code == 0 {
+			t.Fatal("labctl was done before the power was cut")
+		}
+		b.AwaitNode(t)
+	})
+	b.must(t, b.fresh()...)
+	b.must(t, "down", "--provider", "k3s")
+	b.leaves(t, before, append(bootLeaves, k3sLeaves...)...)
+}
+
+// bootLeaves is what another boot changes.
+var bootLeaves = []string{`^(file|sum) /etc/(resolv\.conf|hosts|hostname|mtab)$`, `^route `, `^file /run/`, `^file /var/lib$`}
+
+// TestK3sTemplateRefused is a template of the user's that has the handlers in a
+// way that can't be seen before it is rendered: containerd refuses them twice,
+// and K3s runs as before.
+func TestK3sTemplateRefused(t *testing.T) {
+	ctx := t.Context()
+	b := newK3sBox(t, k3sbox.Options{Generation: k3sbox.V3})
+	b.Install(t, b.files, nil)
+	b.AwaitNode(t)
+	b.settle(t)
+	pod := b.survivor(t)
+	container := pod()
+	const template = containerdDir + "/config-v3.toml.tmpl"
+	own := "# mine\n" + base3
+	if err := b.Write(ctx, template, 0o600, []byte(own)); err != nil {
+		t.Fatal(err)
+	}
+	b.fails(t, []string{template, "doesn't extend K3s's own"}, "up", "--provider", "k3s")
+	own = `{{ template "base" . }}
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{{ "gvisor" }}]
+  runtime_type = "io.containerd.runc.v2"
+`
+	if err := b.Write(ctx, template, 0o600, []byte(own)); err != nil {
+		t.Fatal(err)
+	}
+	b.fails(t, []string{"K3s did not come back", "K3s runs as before", "containerd: "}, "up", "--provider", "k3s")
+	if text, err := b.Read(ctx, template); err != nil || string(text) != own {
+		t.Errorf("the template is %q, %v", text, err)
+	}
+	b.AwaitNode(t)
+	if now := pod(); now != container {
+		t.Errorf("the user's Pod has the container %s, and had %s", now, container)
+	}
+	b.Must(t, "rm", template)
+	b.Must(t, "systemctl", "restart", "k3s")
+	b.AwaitNode(t)
+	b.must(t, "up", "--provider", "k3s")
+	b.must(t, "down", "--provider", "k3s")
+}
+
+// base3 is a template that doesn't extend K3s's own.
+const base3 = "version = 3\n"
+
+// TestK3sDiskFull fills the disk before labctl loads its images.
+func TestK3sDiskFull(t *testing.T) {
+	b := newK3sBox(t, k3sbox.Options{DataSize: "1g"})
+	b.Install(t, b.files, nil)
+	b.AwaitNode(t)
+	b.settle(t)
+	b.Must(t, "sh", "-c", "free=$(df --output=avail -k /var/lib/rancher | tail -1); fallocate -l $((free - 3000))k /var/lib/rancher/filler")
+	b.fails(t, []string{"no space left on device", "The disk is full"}, "up", "--provider", "k3s")
+	b.Must(t, "rm", "/var/lib/rancher/filler")
+	b.AwaitNode(t)
+	b.must(t, "up", "--provider", "k3s")
+	b.must(t, "down", "--provider", "k3s")
+}

@@ -130,6 +130,11 @@ func (p *Provider) look(ctx context.Context, s source, l *ledger.Ledger) (facts,
 		return f, err
 	}
 	f.init = manager.Kind
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(p.m.Path("/var/lib"), &stat); err != nil {
+		return f, fmt.Errorf("space below /var/lib: %w", err)
+	}
+	f.free = stat.Bavail * uint64(stat.Bsize)
 	for _, e := range l.Entries(ledger.K3s) {
 		f.begun, f.installed = true, e.Done
 	}
@@ -218,11 +223,6 @@ func (p *Provider) lookFresh(ctx context.Context, s source, f *facts) (err error
 			return err
 		}
 	}
-	var stat syscall.Statfs_t
-	if err := syscall.Statfs(p.m.Path("/var/lib"), &stat); err != nil {
-		return fmt.Errorf("space below /var/lib: %w", err)
-	}
-	f.free = stat.Bavail * uint64(stat.Bsize)
 	// cgroups(7): the unified hierarchy alone has this file at its root.
 	f.cgroupV1 = !p.exists("/sys/fs/cgroup/cgroup.controllers")
 	return p.lookSettings(f)

@@ -153,11 +153,11 @@ func (p Plan) String() string {
 }
 
 // Space that is needed below /var/lib, in bytes: a K3s unpacks itself and its
-// images (measured: 0.9 GB with the air-gap images of 1.33), labctl adds less
-// than 0.2 GB.
+// images, and the runtimes' packages are mostly LLVM, which WasmEdge is linked
+// with.
 const (
 	freshSpace = 1 << 30
-	addedSpace = 200 << 20
+	addedSpace = 250 << 20
 )
 
 // plan compares the machine with what labs need. It is a pure function.
@@ -208,8 +208,15 @@ func refuse(f facts, spec provision.ClusterSpec) error {
 	if fresh && f.leftover != "" {
 		no("K3s isn't installed, but an earlier one left %s: a new one would take it up, and its uninstall script removes it; move %s away, or install K3s yourself and run labctl again", f.leftover, dataDir)
 	}
-	if need := uint64(freshSpace); fresh && f.free < need {
-		no("below /var/lib are %d MiB free, and K3s needs %d MiB", f.free>>20, need>>20)
+	need := uint64(0)
+	if len(f.packages) > 0 {
+		need = addedSpace
+	}
+	if fresh {
+		need += freshSpace
+	}
+	if f.free < need {
+		no("below /var/lib are %d MiB free, and %d MiB are needed for what is still to be installed", f.free>>20, need>>20)
 	}
 	return errors.Join(errs...)
 }
