@@ -18,8 +18,8 @@ type Seen struct {
 // taken.
 type Samples struct {
 	Subject Subject
-	// Broken is the error that ended its measurements, *evidence.Untestable
-	// where the cluster can't show it.
+	// Error says which Pod broke, and how; Untestable why the cluster can't
+	// show it. Either ended the measurements of the subject.
 	Error, Untestable string
 	Seen              map[string][]Seen
 }
