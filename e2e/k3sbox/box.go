@@ -205,17 +205,26 @@ func (b *Box) Deliver(t testing.TB) Files {
 	return in
 }
 
+// installed puts the binary and the images in their places. On cgroup v1 it
+// adds the setting without which K3s 1.35 and later don't run there.
+const installed = `install -m 755 "$1" /usr/local/bin/k3s
+if [ -n "$2" ]; then
+	mkdir -p /var/lib/rancher/k3s/agent/images
+	cp "$2" /var/lib/rancher/k3s/agent/images/
+fi
+minor=$(k3s --version | sed -n 's/^k3s version v1\.\([0-9]*\).*/\1/p')
+if [ "$minor" -ge 35 ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
+	mkdir -p /etc/rancher/k3s/config.yaml.d
+	printf 'kubelet-arg+:\n- fail-cgroupv1=false\n' >/etc/rancher/k3s/config.yaml.d/00-cgroup-v1.yaml
+fi`
+
 // Install installs K3s from the delivered files as an air-gapped machine
 // does: the binary and the images in place, then the installer with these
 // variables (NAME=VALUE) and arguments. It returns what the installer said.
 func (b *Box) Install(t testing.TB, f Files, env []string, args ...string) string {
 	t.Helper()
 	ctx := t.Context()
-	if _, err := b.Sh(ctx, `install -m 755 "$1" /usr/local/bin/k3s
-if [ -n "$2" ]; then
-	mkdir -p /var/lib/rancher/k3s/agent/images
-	ln -f "$2" /var/lib/rancher/k3s/agent/images/ 2>/dev/null || cp "$2" /var/lib/rancher/k3s/agent/images/
-fi`, f.Binary, f.Images); err != nil {
+	if _, err := b.Sh(ctx, installed, f.Binary, f.Images); err != nil {
 		t.Fatal(err)
 	}
 	argv := append([]string{"env", "INSTALL_K3S_SKIP_DOWNLOAD=true", "INSTALL_K3S_SKIP_SELINUX_RPM=true"}, env...)

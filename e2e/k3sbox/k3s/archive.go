@@ -37,7 +37,11 @@ func storedVersion() (v version, err error) {
 	switch {
 	case err == nil:
 		defer func() { _ = r.Close() }() // only read
-		return v, json.Unmarshal([]byte(r.Comment), &v)
+		b, err := fs.ReadFile(r, partsFile)
+		if err == nil {
+			err = json.Unmarshal(b, &v)
+		}
+		return v, errors.Join(err, json.Unmarshal([]byte(r.Comment), &v))
 	case !errors.Is(err, errNoArchive):
 		return v, err
 	}
@@ -52,8 +56,12 @@ func storedVersion() (v version, err error) {
 	return v, json.Unmarshal(b, &v)
 }
 
-// versionFile lies beside the folder bin of the unpacked parts.
-const versionFile = "version.json"
+// Files beside the folder bin: what the program knows of itself, written when
+// it is unpacked, and the versions of the parts, which are in the archive.
+const (
+	versionFile = "version.json"
+	partsFile   = "parts.json"
+)
 
 // unpack writes the parts to DATADIR/data/HASH at their first use, as K3s
 // does, and returns that folder. The link data/current names the newest.

@@ -50,7 +50,7 @@ func (s *supervisor) deploy(ctx context.Context) <-chan error {
 // writeManifests writes the packaged components and removes disabled ones.
 func (s *supervisor) writeManifests(ctx context.Context, dir string) error {
 	var p parts
-	b, err := os.ReadFile(filepath.Join(s.dir, "parts.json"))
+	b, err := os.ReadFile(filepath.Join(s.dir, partsFile))
 	if err == nil {
 		err = json.Unmarshal(b, &p)
 	}

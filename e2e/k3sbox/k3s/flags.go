@@ -20,7 +20,7 @@ type settings struct {
 	kubeconfig, kubeconfigMode                       string
 	pauseImage, snapshotter, defaultRuntime          string
 	flannel, localStorage, token                     string
-	nonrootDevices, disableProxy, noAgent            bool
+	nonrootDevices, disableProxy                     bool
 	tlsSAN, disable, nodeLabels, nodeTaints          list
 	apiArgs, cmArgs, schedulerArgs, kubeletArgs, prx list
 }

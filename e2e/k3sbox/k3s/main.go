@@ -154,10 +154,15 @@ func become(dir, name string, args []string) error {
 	return fmt.Errorf("%s: %w", program, syscall.Exec(program, args, os.Environ()))
 }
 
-// version is what this file says of itself.
+// version is what this program knows of itself, from the archive's comment.
 type version struct {
 	Generation string `json:"generation"`
 	Hash       string `json:"hash"`
+	// FailCgroupV1 says that the kubelet refuses cgroup v1 unless it is told
+	// not to, as it does since 1.35 (KEP-5573); K3s leaves that to its user.
+	FailCgroupV1 bool `json:"failCgroupV1"`
+	// Kubernetes is the version of the parts (parts.json).
+	Kubernetes string
 }
 
 // The generations of containerd's configuration that K3s had.
@@ -176,7 +181,7 @@ func (v version) k3s() string {
 	case genV3:
 		return "v1.33.9+k3s1"
 	default:
-		return "v1.37.2+k3s1"
+		return v.Kubernetes + "+k3s1"
 	}
 }
 

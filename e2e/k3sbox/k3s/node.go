@@ -13,13 +13,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
 )
 
-// kubeletConfig is K3s's, with failCgroupV1 off: since 1.35 the kubelet ends
-// on cgroup v1 unless it is told not to (KEP-5573).
+// kubeletConfig is K3s's. The kubelet inside would refuse cgroup v1 in the older
+// generations too.
 const kubeletConfig = `# Written by k3s at each start.
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -43,7 +44,7 @@ evictionHard:
 evictionMinimumReclaim:
   imagefs.available: 10%
   nodefs.available: 10%
-failCgroupV1: false
+failCgroupV1: FAIL_CGROUP_V1
 failSwapOn: false
 healthzBindAddress: 127.0.0.1
 resolvConf: RESOLV_CONF
@@ -64,7 +65,8 @@ func (s *supervisor) startKubelet() error {
 		resolv = "/etc/resolv.conf"
 	}
 	config := strings.NewReplacer("AGENT", agent, "CGROUP_DRIVER", driver, "CLUSTER_DNS", s.clusterDNS,
-		"CLUSTER_DOMAIN", s.domain, "RESOLV_CONF", resolv).Replace(kubeletConfig)
+		"CLUSTER_DOMAIN", s.domain, "RESOLV_CONF", resolv,
+		"FAIL_CGROUP_V1", strconv.FormatBool(s.version.FailCgroupV1)).Replace(kubeletConfig)
 	configs := filepath.Join(agent, "etc/kubelet.conf.d")
 	if err := replaceFile(filepath.Join(configs, "00-k3s-defaults.conf"), []byte(config), 0o600); err != nil {
 		return err
