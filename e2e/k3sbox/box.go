@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -185,11 +186,12 @@ func (b *Box) Read(ctx context.Context, file string) ([]byte, error) {
 const Folder = "/opt/k3s-files"
 
 // Deliver copies what K3s is installed from (Prepare) into the box and returns
-// the paths there: Folder/k3s, Folder/install.sh and Folder/ImagesName.
+// the paths there: Folder/k3s, Folder/install.sh and, below Folder, the images
+// by their own name, whose ending says how they are packed.
 func (b *Box) Deliver(t testing.TB) Files {
 	t.Helper()
 	f := Prepare(t, b.generation)
-	in := Files{Binary: Folder + "/k3s", Installer: Folder + "/install.sh", Images: Folder + "/" + ImagesName, Real: f.Real}
+	in := Files{Binary: Folder + "/k3s", Installer: Folder + "/install.sh", Images: Folder + "/" + filepath.Base(f.Images), Real: f.Real}
 	if f.Images == "" {
 		in.Images = ""
 	}
