@@ -56,7 +56,7 @@ func (p *Provider) removeObjects(ctx context.Context, stays bool, log progress.L
 func users(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 	classes, err := client.NodeV1().RuntimeClasses().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("RuntimeClasses: %w", err)
+		return nil, fmt.Errorf("list RuntimeClasses: %w", err)
 	}
 	going := map[string]bool{}
 	for _, class := range classes.Items {
@@ -64,7 +64,7 @@ func users(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 	}
 	pods, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("Pods: %w", err)
+		return nil, fmt.Errorf("list Pods: %w", err)
 	}
 	namespaces, err := client.CoreV1().Namespaces().List(ctx, ours)
 	if err != nil {
@@ -162,7 +162,7 @@ func removeClasses(ctx context.Context, client kubernetes.Interface) error {
 	api := client.NodeV1().RuntimeClasses()
 	list, err := api.List(ctx, ours)
 	if err != nil {
-		return fmt.Errorf("RuntimeClasses: %w", err)
+		return fmt.Errorf("list RuntimeClasses: %w", err)
 	}
 	for _, class := range list.Items {
 		if runtimes.MadeByK3s(&class) {

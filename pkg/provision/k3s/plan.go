@@ -309,13 +309,13 @@ func (p *Plan) runtimes(f facts, o Options, a addition) error {
 		}
 		p.add(c)
 	}
-	given := map[string]bool{}
+	given := map[string]bool{} // and not put yet
 	for _, g := range f.programs {
-		given[g.Name] = true
 		to := path.Join(layout("", false).Bin, g.Name)
 		if f.files[to] == g.SHA256 {
-			continue
+			continue // it is on PATH, and was found if it is right
 		}
+		given[g.Name] = true
 		p.add(Change{Kind: File, Action: Write, Name: to, Why: "from " + g.Path, step: put,
 			write: ledger.Write{Path: to, Mode: 0o755, Content: ledger.Content{File: g.Path}}})
 	}
