@@ -86,6 +86,15 @@ func (p *Provider) parts(ctx context.Context) (source, error) {
 		installer: installer.Source{Location: p.o.Installer, SHA256: p.o.InstallerSHA256},
 		binary:    p.o.Binary, sha256: p.o.BinarySHA256, release: p.o.Version,
 	}
+	if s.binary != "" && s.sha256 != "" {
+		digest, err := (ledger.Content{File: s.binary}).Digest()
+		if err != nil {
+			return s, fmt.Errorf("K3s's program: %w", err)
+		}
+		if !strings.EqualFold(digest, s.sha256) {
+			return s, fmt.Errorf("K3s's program %s has the SHA-256 %s, not %s; get it again, and compare it with the release's sha256sum file", s.binary, digest, s.sha256)
+		}
+	}
 	if p.o.RuntimeFiles != "" {
 		files, err := bundle.ReadSums(ctx, p.o.RuntimeFiles)
 		if err != nil {

@@ -479,3 +479,29 @@ func TestShimTrees(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
+
+// TestWrongChecksum is an installer or a K3s that isn't the one that was meant:
+// nothing is changed.
+func TestWrongChecksum(t *testing.T) {
+	none := strings.Repeat("0", 64)
+	for name, c := range map[string]struct {
+		change func(*Options)
+		want   string
+	}{
+		"the program":   {func(o *Options) { o.BinarySHA256 = none }, "has the SHA-256"},
+		"the installer": {func(o *Options) { o.InstallerSHA256 = none }, "has the SHA-256"},
+		"no program":    {func(o *Options) { o.Binary += "x" }, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newFakeBox(t, base3)
+			before := b.snapshot()
+			_, err := b.provider(b.withInstaller, c.change).Up(t.Context(), spec(t), newLogged())
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want it to say %q", err, c.want)
+			}
+			if after := b.snapshot(); after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+		})
+	}
+}

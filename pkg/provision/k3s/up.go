@@ -29,6 +29,7 @@ type up struct {
 	p      *Provider
 	l      *ledger.Ledger
 	s      source
+	script installer.Script
 	spec   provision.ClusterSpec
 	log    progress.Log
 	looked bool
@@ -88,6 +89,10 @@ func same(a, b []Change) bool {
 // make makes the changes of one phase.
 func (u *up) make(ctx context.Context, f facts, changes []Change) error {
 	if slices.ContainsFunc(changes, func(c Change) bool { return c.step == install }) {
+		// What the user gave is checked before the first change.
+		if err := u.fetch(ctx); err != nil {
+			return err
+		}
 		if err := u.begin(f); err != nil {
 			return err
 		}
@@ -182,20 +187,21 @@ func (u *up) begin(f facts) error {
 	return u.l.Record(e)
 }
 
-// install runs K3s's installer. One that failed is run again.
-func (u *up) install(ctx context.Context, f facts) error {
+// fetch gets the installer, stores it and shows it.
+func (u *up) fetch(ctx context.Context) (err error) {
 	store := filepath.Join(u.p.o.StateDir, "k3s")
 	if u.p.o.StateDir == "" {
 		store = u.p.m.Path(path.Join(ledger.Dir, "installer"))
 	}
-	script, err := installer.Fetch(ctx, u.s.installer, store, u.log)
-	if err != nil {
+	if u.script, err = installer.Fetch(ctx, u.s.installer, store, u.log); err != nil {
 		return err
 	}
-	if err := script.Show(u.log); err != nil {
-		return err
-	}
-	err = installer.Run(ctx, u.p.m, script, installer.Settings{
+	return u.script.Show(u.log)
+}
+
+// install runs K3s's installer. One that failed is run again.
+func (u *up) install(ctx context.Context, f facts) error {
+	err := installer.Run(ctx, u.p.m, u.script, installer.Settings{
 		Binary: u.s.binary, BinarySHA256: u.s.sha256,
 		Version: u.p.o.Version, Channel: u.p.o.Channel,
 		Service: u.p.o.Service, BinDir: installer.DefaultBinDir,
