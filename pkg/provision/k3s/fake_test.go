@@ -102,6 +102,7 @@ func (b *fakeBox) read(name string) string {
 func (b *fakeBox) withK3s() *fakeBox {
 	b.write("/usr/local/bin/k3s", "k3s", 0o755)
 	b.write("/usr/local/bin/k3s-uninstall.sh", "uninstall", 0o755)
+	b.write("/etc/systemd/system/k3s.service", "unit", 0o644)
 	b.start()
 	return b
 }
@@ -238,6 +239,10 @@ func (b *fakeBox) exec(_ context.Context, c machine.Command) (probe.Exit, error)
 		case "stop":
 			b.active = false
 		case "start", "restart":
+			if b.read("/etc/systemd/system/k3s.service") == "-" {
+				exit.Code, exit.Stderr = 5, []byte("Unit k3s.service not found.\n")
+				break
+			}
 			b.start()
 			if !b.active {
 				exit.Code, exit.Stderr = 1, []byte("Job for k3s.service failed\n")
@@ -268,7 +273,7 @@ func (b *fakeBox) exec(_ context.Context, c machine.Command) (probe.Exit, error)
 		b.write(ledger.Dir+"/quirks", "", 0o644)
 		b.write(ledger.Dir+"/runsc.toml", "binary_name = \"runsc\"\n", 0o644)
 	case strings.Contains(argv[0], "k3s-install-"):
-		b.installer(c.Argv)
+		b.installer(c.Argv, &exit)
 	case argv[0] == "/usr/local/bin/k3s-uninstall.sh":
 		b.images = nil
 		b.active = false
@@ -365,7 +370,7 @@ func (b *fakeBox) apt(argv []string, exit *probe.Exit) {
 }
 
 // installer is K3s's; binary and start are as its environment says.
-func (b *fakeBox) installer(argv []string) {
+func (b *fakeBox) installer(argv []string, exit *probe.Exit) {
 	if !slices.Contains(argv, "INSTALL_K3S_SKIP_DOWNLOAD=true") {
 		b.write("/usr/local/bin/k3s", "k3s", 0o755)
 	}
@@ -374,8 +379,12 @@ func (b *fakeBox) installer(argv []string) {
 	}
 	b.write("/usr/local/bin/k3s-killall.sh", "killall", 0o755)
 	b.write("/usr/local/bin/k3s-uninstall.sh", "uninstall", 0o755)
+	there := b.read("/etc/systemd/system/k3s.service")
 	b.write("/etc/systemd/system/k3s.service", "unit", 0o644)
-	if !b.active {
+	switch {
+	case b.fail == "enable":
+		exit.Code, exit.Stderr = 1, []byte("enable failed\n")
+	case there == "-": // nothing is started if nothing changed
 		b.start()
 	}
 }

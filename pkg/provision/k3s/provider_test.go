@@ -252,8 +252,9 @@ func TestFaults(t *testing.T) {
 		want  []string
 		calm  bool // nothing was left changed in K3s
 	}{
-		"the installer fails midway":       {fresh: true, fail: "k3s-install-", want: []string{"ended with 1", "k3s-install- is broken"}},
-		"the installer ends without a K3s": {fresh: true, fail: "midway", want: []string{"has not come up"}},
+		"the installer fails midway":               {fresh: true, fail: "k3s-install-", want: []string{"ended with 1", "k3s-install- is broken"}},
+		"the installer ends without a K3s":         {fresh: true, fail: "midway", want: []string{"k3s.service not found"}},
+		"the installer fails before it starts K3s": {fresh: true, fail: "enable", want: []string{"enable failed"}},
 		"apt fails":                        {fail: "apt-get", want: []string{"apt-get"}},
 		"the setup fails":                  {fail: "labctl-runtime-setup", want: []string{"fit runsc to this kernel"}},
 		"containerd refuses the handlers":  {fail: "gvisor", want: []string{"K3s runs as before", "no gvisor today", containerdLog}, calm: true},

@@ -209,7 +209,9 @@ func (u *up) install(ctx context.Context, f facts) error {
 	if err != nil {
 		return err
 	}
-	if err := u.started(ctx, f.unit); err != nil {
+	// The installer doesn't start a service whose files it finds as they are,
+	// as after an earlier run that failed.
+	if err := u.start(ctx, f.unit); err != nil {
 		return err
 	}
 	return u.l.Finish()
@@ -222,13 +224,17 @@ func unitFile(f facts) string {
 	return "/etc/systemd/system/" + f.unit + ".service"
 }
 
-// start starts a K3s that labctl installed and that was stopped.
+// start starts a K3s that labctl installed, unless it runs, and waits for it.
 func (u *up) start(ctx context.Context, unit string) error {
 	manager, err := service.Detect(u.p.m, unit)
 	if err != nil {
 		return err
 	}
-	if err := manager.Start(ctx); err != nil {
+	active, err := manager.Active(ctx)
+	if err == nil && !active {
+		err = manager.Start(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	return u.started(ctx, unit)
