@@ -15,11 +15,13 @@ import (
 
 	"github.com/isolation-stack/labctl/e2e/k3sbox"
 	"github.com/isolation-stack/labctl/images"
+	"github.com/isolation-stack/labctl/pkg/lab"
 	"github.com/isolation-stack/labctl/pkg/process"
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
 	"github.com/isolation-stack/labctl/pkg/provision/debian"
 	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
+	"github.com/isolation-stack/labctl/pkg/verify/result"
 )
 
 // Files of K3s and labctl's beside them.
@@ -260,12 +262,43 @@ func TestK3sThere(t *testing.T) {
 	}
 }
 
-// TestK3sFresh makes a box a node, and a plain box again.
+// TestK3sFresh makes a box a node, runs the labs and a comparison there, and
+// makes it a plain box again.
 func TestK3sFresh(t *testing.T) {
 	b := newK3sBox(t, k3sbox.Options{})
 	b.placeImages(t)
 	before := b.snapshot(t)
 	b.must(t, b.fresh()...)
+	t.Run("labs", func(t *testing.T) {
+		r := b.labctl(t, "verify", "--provider", "k3s", "--all", "-o", "json")
+		got, err := result.Read([]byte(r.stdout))
+		if err != nil {
+			t.Fatalf("exit code %d: %v", r.code, err)
+		}
+		decided := map[lab.Layer]int{}
+		for _, l := range got.Labs {
+			if l.Error != "" {
+				t.Errorf("lab %s: %s", l.Name, l.Error)
+			}
+			for _, c := range l.Claims {
+				t.Logf("%-8s %-12s %s", c.ID, c.Verdict, c.Reason)
+				if c.Error != "" || !c.OK {
+					t.Errorf("%s: %s, expected %s: %v %s\n%s", c.ID, c.Verdict, c.Expected, c.Reason, c.Error, shown(c))
+				}
+				if c.Verdict == lab.Confirmed || c.Verdict == lab.Refuted {
+					decided[c.Layer]++
+				}
+			}
+		}
+		for _, l := range []lab.Layer{lab.L0, lab.L3, lab.L4} {
+			if decided[l] == 0 {
+				t.Errorf("no claim of layer %s was decided", l)
+			}
+		}
+	})
+	t.Run("comparison", func(t *testing.T) {
+		b.must(t, "compare", "--provider", "k3s", "--quick")
+	})
 	b.must(t, b.fresh()...)
 	b.must(t, "down", "--provider", "k3s")
 	b.leaves(t, before, k3sLeaves...)

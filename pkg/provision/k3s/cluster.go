@@ -35,6 +35,7 @@ type Cluster struct {
 	p       *Provider
 	name    string
 	node    string // this machine's
+	others  int    // nodes that are other machines
 	at      probe.Place
 	rest    *rest.Config
 	client  kubernetes.Interface
@@ -73,7 +74,7 @@ func (p *Provider) connect(ctx context.Context, name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.node = here.Name
+	c.node, c.others = here.Name, len(nodes.Items)-1
 	c.at = place{m: p.m, node: c.node}
 	if p.o.Equip != nil {
 		c.at = p.o.Equip(c.at)

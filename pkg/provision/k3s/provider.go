@@ -121,6 +121,9 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 	if err := p.addContext(ctx, l, config, c); err != nil {
 		return nil, err
 	}
+	if c.others > 0 {
+		log.Info("K3s has %d more nodes, which labctl doesn't prepare: Pods of its runtime classes run on %s alone", c.others, c.node)
+	}
 	c.classes = spec.RuntimeClasses
 	return c, nil
 }

@@ -506,3 +506,26 @@ func TestWrongChecksum(t *testing.T) {
 		})
 	}
 }
+
+// TestBeside is a second labctl.
+func TestBeside(t *testing.T) {
+	b := newFakeBox(t, imports+base3).withK3s()
+	p := b.provider()
+	unlock, err := p.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Up(t.Context(), spec(t), newLogged()); err == nil || !strings.Contains(err.Error(), "another labctl is at work") {
+		t.Errorf("up: %v", err)
+	}
+	if err := p.Down(t.Context(), "lab", newLogged()); err == nil || !strings.Contains(err.Error(), "another labctl is at work") {
+		t.Errorf("down: %v", err)
+	}
+	unlock()
+	if _, err := p.Up(t.Context(), spec(t), newLogged()); err != nil {
+		t.Error(err)
+	}
+	if err := p.Down(t.Context(), "other", newLogged()); err != nil || b.read(dropIn) == "-" {
+		t.Errorf("down of another name: %v", err)
+	}
+}

@@ -179,7 +179,7 @@ func (u *up) begin(f facts) error {
 		}
 	}
 	e := ledger.Entry{Kind: ledger.K3s, Path: path.Join(installer.DefaultBinDir, f.unit+"-uninstall.sh")}
-	for _, name := range append([]string{e.Path, unitFile(f)}, made...) {
+	for _, name := range slices.Concat([]string{e.Path}, unitFiles(f), made) {
 		if _, err := os.Lstat(u.p.m.Path(name)); errors.Is(err, fs.ErrNotExist) {
 			e.Names = append(e.Names, name)
 		}
@@ -217,11 +217,13 @@ func (u *up) install(ctx context.Context, f facts) error {
 	return u.l.Finish()
 }
 
-func unitFile(f facts) string {
+// unitFiles are what the installer makes for the service's manager.
+func unitFiles(f facts) []string {
 	if f.init == service.OpenRC {
-		return "/etc/init.d/" + f.unit
+		return []string{"/etc/init.d/" + f.unit, "/etc/logrotate.d/" + f.unit, "/var/log/" + f.unit + ".log"}
 	}
-	return "/etc/systemd/system/" + f.unit + ".service"
+	unit := "/etc/systemd/system/" + f.unit + ".service"
+	return []string{unit, unit + ".env"}
 }
 
 // start starts a K3s that labctl installed, unless it runs, and waits for it.
