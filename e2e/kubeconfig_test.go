@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"golang.org/x/sys/unix"
+	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/isolation-stack/labctl/pkg/lab"
@@ -114,6 +115,25 @@ func TestKubeconfig(t *testing.T) {
 		if seen != len(want) {
 			t.Errorf("%d claims of %d", seen, len(want))
 		}
+	})
+
+	t.Run("a class that isn't what it is called", func(t *testing.T) {
+		users := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "kc-users"}, Handler: "runc"}
+		if _, err := client.NodeV1().RuntimeClasses().Create(t.Context(), users, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r := labctl(t.Context(), append(append([]string{"up"}, common...), "--registry", host+"/labs", "--runtime-class", "runc=kc-runc", "--runtime-class", "gvisor=kc-users", "--runtime-class", "wasmedge=kc-wasmedge")...)
+		for _, s := range []string{"RuntimeClass kc-users is there already and is used: handler runc", "RuntimeClass kc-users is not shown to be gvisor", "the kernel inside is the node's"} {
+			if r.code != 3 || !strings.Contains(r.stderr, s) {
+				t.Errorf("exit code %d, says nothing of %q\n%s", r.code, s, r.stderr)
+			}
+		}
+		must(t, append([]string{"down"}, common...)...)
+		// Still there: labctl didn't make it, so it didn't remove it.
+		if err := client.NodeV1().RuntimeClasses().Delete(t.Context(), users.Name, metav1.DeleteOptions{}); err != nil {
+			t.Errorf("the user's class: %v", err)
+		}
+		must(t, append(up, "--registry", host+"/labs")...)
 	})
 
 	t.Run("down takes what up made", func(t *testing.T) {

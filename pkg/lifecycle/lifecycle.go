@@ -11,7 +11,6 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
-	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/isolation-stack/labctl/internal/payload"
@@ -52,9 +51,9 @@ type Labs struct {
 	MakesNodes bool
 
 	images []*probeimage.Image
-	// use says which RuntimeClasses of others are used (runtimes.Apply).
-	use  []func(*nodev1.RuntimeClass) bool
-	plan func(ctx context.Context, spec provision.ClusterSpec) (Plan, error)
+	// apply makes the RuntimeClasses.
+	apply func(ctx context.Context, client kubernetes.Interface, classes map[string]string) error
+	plan  func(ctx context.Context, spec provision.ClusterSpec) (Plan, error)
 }
 
 // Plan is what Up would do: text for people, JSON for machines.
@@ -124,7 +123,7 @@ func (l *Labs) ready(ctx context.Context, cluster provision.Cluster, classes map
 	step := log.Start("Loading labprobe, making the runtime classes")
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.Load(gctx, cluster) })
-	g.Go(func() error { return runtimes.Apply(gctx, client, classes, l.use...) })
+	g.Go(func() error { return l.apply(gctx, client, classes) })
 	err = g.Wait()
 	step.End(err)
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	nodev1 "k8s.io/api/node/v1"
-
 	"github.com/isolation-stack/labctl/images"
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
@@ -57,21 +55,23 @@ func choose(o Options, with probes) (*Labs, error) {
 			ProbeImages: with.images,
 			Equip:       with.equip,
 		})
-		return &Labs{Provider: p, MakesNodes: true}, err
+		return &Labs{Provider: p, MakesNodes: true, apply: runtimes.Apply}, err
 	case K3s:
 		ko := o.K3s
 		ko.StateDir, ko.ProbeImages, ko.Equip = o.StateDir, with.images, with.equip
 		ko.Shim = func(ctx context.Context, log progress.Log) (string, error) { return shim(ctx, o.NodeImage, log) }
 		p, err := k3s.New(ko)
-		return &Labs{Provider: p, plan: func(ctx context.Context, spec provision.ClusterSpec) (Plan, error) { return p.Plan(ctx, spec) }}, err
+		return &Labs{
+			Provider: p, apply: runtimes.Apply,
+			plan: func(ctx context.Context, spec provision.ClusterSpec) (Plan, error) { return p.Plan(ctx, spec) },
+		}, err
 	case Kubeconfig:
 		ko := o.Kubeconfig
 		ko.StateDir, ko.ProbeImages, ko.Equip = o.StateDir, with.images, with.equip
 		p, err := kubeconfig.New(ko)
 		return &Labs{
-			Provider: p,
-			use:      []func(*nodev1.RuntimeClass) bool{runtimes.Anyone},
-			plan:     func(ctx context.Context, spec provision.ClusterSpec) (Plan, error) { return p.Plan(ctx, spec) },
+			Provider: p, apply: kubeconfig.Apply,
+			plan: func(ctx context.Context, spec provision.ClusterSpec) (Plan, error) { return p.Plan(ctx, spec) },
 		}, err
 	}
 	return nil, fmt.Errorf("unknown provider %q; known: %s", o.Provider, strings.Join(Providers(), ", "))

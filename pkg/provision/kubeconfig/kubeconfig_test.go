@@ -141,9 +141,9 @@ func TestPlan(t *testing.T) {
 		{name: "bare", nodes: []*corev1.Node{kubeNode("a", machineID, bootID)}, actions: "create create create load load", say: []string{"create RuntimeClass gvisor", "a (" + runtime.GOARCH + ", containerd://2.4.2): this machine"}},
 		{name: "all there", nodes: []*corev1.Node{kubeNode("a", machineID, bootID), windows},
 			classes: []*nodev1.RuntimeClass{class("runc", "runc", nil), class("gvisor", "gvisor", labctls), class("wasmedge", "wasmedge", nil)},
-			actions: "use update use load load", say: []string{"use    RuntimeClass wasmedge: handler wasmedge, not made by labctl"}},
+			actions: "use update use load load", say: []string{"use    RuntimeClass wasmedge: handler wasmedge, not made by labctl; the proof tells whether it is wasmedge"}},
 		{name: "another handler", nodes: []*corev1.Node{kubeNode("a", machineID, bootID)}, classes: []*nodev1.RuntimeClass{class("gvisor", "runsc", nil)},
-			actions: "create refuse create load load", refuse: "--runtime-class gvisor=NAME"},
+			actions: "create use create load load", say: []string{"use    RuntimeClass gvisor: handler runsc, not made by labctl; the proof tells"}},
 		{name: "labctl's with another handler", nodes: []*corev1.Node{kubeNode("a", machineID, bootID)}, classes: []*nodev1.RuntimeClass{class("gvisor", "runsc", labctls)},
 			actions: "create refuse create load load", refuse: "it has the handler runsc"},
 		{name: "a node in a container of this machine", nodes: []*corev1.Node{kubeNode("a", "another", bootID)},
@@ -202,6 +202,25 @@ func TestPlan(t *testing.T) {
 				t.Errorf("made %v, want %d", r.Made, want)
 			}
 		})
+	}
+}
+
+// What isn't labctl's stays as it is; what is missing is made.
+func TestApply(t *testing.T) {
+	client := fake.NewClientset(class("gvisor", "runsc", nil), class("wasmedge", "wasmedge", labctls))
+	if err := Apply(t.Context(), client, map[string]string{"runc": "kc-runc", "gvisor": "gvisor", "wasmedge": "wasmedge"}); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	list, err := client.NodeV1().RuntimeClasses().List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list.Items {
+		got[c.Name] = c.Handler + " " + c.Labels[provision.RuntimeLabel]
+	}
+	if want := map[string]string{"kc-runc": "runc runc", "gvisor": "runsc ", "wasmedge": "wasmedge wasmedge"}; !maps.Equal(got, want) {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
 )
@@ -103,18 +104,32 @@ func (c *Cluster) planClass(ctx context.Context, runtime, name string) (Object, 
 		o.Action, o.Why = create, "handler "+runtime
 	case err != nil:
 		return o, fmt.Errorf("RuntimeClass %s: %w", name, err)
+	case !runtimes.MadeByLabctl(there):
+		o.Action, o.Why = use, "handler "+there.Handler+", not made by labctl; the proof tells whether it is "+runtime
 	default:
-		asItIs, err := runtimes.CheckClass(there, runtime, runtimes.Anyone)
-		switch {
-		case err != nil:
+		o.Action, o.Why = update, "labctl made it"
+		if _, err := runtimes.CheckClass(there, runtime); err != nil {
 			o.Action, o.Why = refuse, err.Error()
-		case asItIs:
-			o.Action, o.Why = use, "handler "+there.Handler+", not made by labctl"
-		default:
-			o.Action, o.Why = update, "labctl made it"
 		}
 	}
 	return o, nil
+}
+
+// Apply makes the RuntimeClasses that are missing, and brings those up to date
+// that labctl made. Any other of that name is the cluster's own word on the
+// runtime, whatever its handler is called: it is left as it is.
+func Apply(ctx context.Context, client kubernetes.Interface, classes map[string]string) error {
+	mine := map[string]string{}
+	for runtime, name := range classes {
+		there, err := client.NodeV1().RuntimeClasses().Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case err != nil && !apierrors.IsNotFound(err):
+			return fmt.Errorf("RuntimeClass %s: %w", name, err)
+		case err != nil || runtimes.MadeByLabctl(there):
+			mine[runtime] = name
+		}
+	}
+	return runtimes.Apply(ctx, client, mine)
 }
 
 func (c *Cluster) planImage(ref string) Image {

@@ -38,14 +38,11 @@ func MadeByK3s(class *nodev1.RuntimeClass) bool { return class.Annotations[k3sOw
 // MadeByLabctl says whether labctl made a class.
 func MadeByLabctl(class *nodev1.RuntimeClass) bool { return class.Labels[managedByLabel] == managedBy }
 
-// Anyone takes every class: whoever made it, it is used if it has the right handler.
-func Anyone(*nodev1.RuntimeClass) bool { return true }
-
 // Apply makes the RuntimeClasses (manifests/runtimeclasses) or brings them up
 // to date; classes maps a runtime to its class's name. A class of that name
 // that labctl didn't make is left as it is: it is used if it has the runtime's
-// handler and K3s made it, or one of use says so, and is an error otherwise.
-func Apply(ctx context.Context, client kubernetes.Interface, classes map[string]string, use ...func(*nodev1.RuntimeClass) bool) error {
+// handler and K3s made it, and is an error otherwise.
+func Apply(ctx context.Context, client kubernetes.Interface, classes map[string]string) error {
 	for _, runtime := range Names {
 		name, wanted := classes[runtime]
 		if !wanted {
@@ -55,7 +52,7 @@ func Apply(ctx context.Context, client kubernetes.Interface, classes map[string]
 		if err != nil {
 			return err
 		}
-		if err := apply(ctx, client, class, append(use[:len(use):len(use)], MadeByK3s)); err != nil {
+		if err := apply(ctx, client, class); err != nil {
 			return fmt.Errorf("RuntimeClass %s: %w", name, err)
 		}
 	}
@@ -75,7 +72,7 @@ func loadClass(runtime, name string) (*applynodev1.RuntimeClassApplyConfiguratio
 	return class.WithName(name), nil
 }
 
-func apply(ctx context.Context, client kubernetes.Interface, class *applynodev1.RuntimeClassApplyConfiguration, use []func(*nodev1.RuntimeClass) bool) error {
+func apply(ctx context.Context, client kubernetes.Interface, class *applynodev1.RuntimeClassApplyConfiguration) error {
 	api := client.NodeV1().RuntimeClasses()
 	old, err := api.Get(ctx, *class.GetName(), metav1.GetOptions{})
 	switch {
@@ -83,7 +80,7 @@ func apply(ctx context.Context, client kubernetes.Interface, class *applynodev1.
 	case err != nil:
 		return err
 	default:
-		asItIs, err := CheckClass(old, class.Labels[provision.RuntimeLabel], use...)
+		asItIs, err := CheckClass(old, class.Labels[provision.RuntimeLabel], MadeByK3s)
 		if err != nil || asItIs {
 			return err
 		}

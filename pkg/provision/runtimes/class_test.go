@@ -71,22 +71,19 @@ func TestApplyUses(t *testing.T) {
 	for name, c := range map[string]struct {
 		annotations map[string]string
 		handler     string
-		use         []func(*nodev1.RuntimeClass) bool
 		want        string // of the error; "" for none
 	}{
-		"K3s's own class":                   {k3s, "wasmedge", nil, ""},
-		"K3s's own class, another handler":  {k3s, "crun", nil, "not wasmedge"},
-		"the user's class":                  {nil, "wasmedge", nil, "labctl didn't make it"},
-		"another Rancher product's":         {map[string]string{k3sOwner: "helm.cattle.io/v1, Kind=HelmChart"}, "wasmedge", nil, "labctl didn't make it"},
-		"anyone's class":                    {nil, "wasmedge", []func(*nodev1.RuntimeClass) bool{Anyone}, ""},
-		"anyone's class of another handler": {nil, "spin", []func(*nodev1.RuntimeClass) bool{Anyone}, "--runtime-class wasmedge=NAME"},
+		"K3s's own class":                  {k3s, "wasmedge", ""},
+		"K3s's own class, another handler": {k3s, "crun", "--runtime-class wasmedge=NAME"},
+		"the user's class":                 {nil, "wasmedge", "labctl didn't make it"},
+		"another Rancher product's":        {map[string]string{k3sOwner: "helm.cattle.io/v1, Kind=HelmChart"}, "wasmedge", "labctl didn't make it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
 			client := fake.NewClientset(&nodev1.RuntimeClass{
 				ObjectMeta: metav1.ObjectMeta{Name: "wasmedge", Annotations: c.annotations}, Handler: c.handler,
 			})
-			err := Apply(ctx, client, map[string]string{WasmEdge: "wasmedge"}, c.use...)
+			err := Apply(ctx, client, map[string]string{WasmEdge: "wasmedge"})
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to say %q", err, c.want)
 			}

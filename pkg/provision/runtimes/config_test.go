@@ -41,7 +41,7 @@ func TestConfigure(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := CheckHandlers(handlers, Names...); err != nil {
+			if err := CheckHandlers(handlers, own); err != nil {
 				t.Error(err)
 			}
 		})

@@ -43,7 +43,11 @@ func Prove(ctx context.Context, cluster provision.Cluster, classes map[string]st
 	if err != nil {
 		return fmt.Errorf("client for the cluster: %w", err)
 	}
-	if err := proveHandlers(ctx, cluster, classes, log); err != nil {
+	handlers, err := handlersOf(ctx, client, classes)
+	if err != nil {
+		return err
+	}
+	if err := proveHandlers(ctx, cluster, handlers, log); err != nil {
 		return err
 	}
 	if err := removeProofs(ctx, client); err != nil {
@@ -71,14 +75,22 @@ func Prove(ctx context.Context, cluster provision.Cluster, classes map[string]st
 	return errors.Join(errs...)
 }
 
-// proveHandlers reads containerd's effective configuration of every node.
-func proveHandlers(ctx context.Context, cluster provision.Cluster, classes map[string]string, log progress.Log) error {
-	var runtimes []string
-	for _, r := range Names {
-		if _, wanted := classes[r]; wanted {
-			runtimes = append(runtimes, r)
+// handlersOf maps each runtime to the handler that its class names.
+func handlersOf(ctx context.Context, client kubernetes.Interface, classes map[string]string) (map[string]string, error) {
+	handlers := map[string]string{}
+	for runtime, name := range classes {
+		class, err := client.NodeV1().RuntimeClasses().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("RuntimeClass %s: %w", name, err)
 		}
+		handlers[runtime] = class.Handler
 	}
+	return handlers, nil
+}
+
+// proveHandlers reads containerd's effective configuration of every node;
+// wanted maps a runtime to its handler.
+func proveHandlers(ctx context.Context, cluster provision.Cluster, wanted map[string]string, log progress.Log) error {
 	for _, name := range cluster.Nodes() {
 		dump, err := cluster.ContainerdConfig(ctx, name)
 		var untestable *evidence.Untestable
@@ -93,7 +105,7 @@ func proveHandlers(ctx context.Context, cluster provision.Cluster, classes map[s
 		if err != nil {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
-		if err := CheckHandlers(handlers, runtimes...); err != nil {
+		if err := CheckHandlers(handlers, wanted); err != nil {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
 	}

@@ -57,38 +57,49 @@ func ReadBack(dump []byte) ([]Handler, error) {
 	return handlers, nil
 }
 
-// CheckHandlers says what of the runtimes' handlers is missing or different.
-func CheckHandlers(handlers []Handler, runtimes ...string) error {
+// CheckHandlers says what is missing or different; wanted maps a runtime to
+// the name of its handler.
+func CheckHandlers(handlers []Handler, wanted map[string]string) error {
 	var errs []error
-	for _, runtime := range runtimes {
-		i := slices.IndexFunc(handlers, func(h Handler) bool { return h.Name == runtime })
-		if i < 0 {
-			errs = append(errs, fmt.Errorf("containerd has no handler %s", runtime))
+	for _, runtime := range Names {
+		name, ok := wanted[runtime]
+		if !ok {
 			continue
 		}
-		if err := checkHandler(handlers[i]); err != nil {
-			errs = append(errs, fmt.Errorf("containerd's handler %s: %w", runtime, err))
+		i := slices.IndexFunc(handlers, func(h Handler) bool { return h.Name == name })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("containerd has no handler %s", name))
+			continue
+		}
+		if err := checkHandler(handlers[i], runtime); err != nil {
+			errs = append(errs, fmt.Errorf("containerd's handler %s: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func checkHandler(h Handler) error {
+// checkHandler checks a handler's shim, and its options where the handler has
+// the runtime's name, as labctl makes it: a handler by another name is set up
+// by somebody who has their own ways.
+func checkHandler(h Handler, runtime string) error {
 	option := func(name string) string {
 		value, _ := h.Options[name].(string)
 		return value
 	}
 	wantType := runcShim
-	if h.Name == GVisor {
+	if runtime == GVisor {
 		wantType = runscShim
 	}
-	if h.Name == WasmEdge && h.Type == wasmedgeShim {
+	if runtime == WasmEdge && h.Type == wasmedgeShim {
 		return nil // runwasi's, which has no options that matter
 	}
 	if h.Type != wantType {
 		return fmt.Errorf("its type is %q, not %q", h.Type, wantType)
 	}
-	switch h.Name {
+	if h.Name != runtime {
+		return nil
+	}
+	switch runtime {
 	case Runc:
 		if name := option("BinaryName"); name != "" && path.Base(name) != "runc" {
 			return fmt.Errorf("option BinaryName is %q, not runc", name)

@@ -6,6 +6,25 @@ import (
 	"testing"
 )
 
+// own are the handlers that labctl makes.
+var own = map[string]string{Runc: Runc, GVisor: GVisor, WasmEdge: WasmEdge}
+
+// A handler by another name, which a class of the user's names, has its own
+// options; its shim tells.
+func TestCheckHandlersOfOthers(t *testing.T) {
+	handlers := []Handler{{Name: "runsc", Type: runscShim}, {Name: "kata", Type: "io.containerd.kata.v2"}, {Name: "crun-wasm", Type: runcShim}}
+	for runtime, handler := range map[string]string{GVisor: "runsc", WasmEdge: "crun-wasm"} {
+		if err := CheckHandlers(handlers, map[string]string{runtime: handler}); err != nil {
+			t.Error(err)
+		}
+	}
+	for handler, want := range map[string]string{"kata": "io.containerd.kata.v2", "crun-wasm": "io.containerd.runc.v2", "gone": "no handler gone"} {
+		if err := CheckHandlers(handlers, map[string]string{GVisor: handler}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s for gVisor: %v", handler, err)
+		}
+	}
+}
+
 // The dumps are those of containerd 1.7.24 and 2.4.2, given kind.golden.toml.
 func TestReadBack(t *testing.T) {
 	for _, dump := range []string{"dump-1.7.toml", "dump-2.4.toml"} {
@@ -21,7 +40,7 @@ func TestReadBack(t *testing.T) {
 			if want := []string{GVisor, Runc, "test-handler", WasmEdge}; !slices.Equal(names, want) {
 				t.Fatalf("handlers %q, want %q", names, want)
 			}
-			if err := CheckHandlers(handlers, Names...); err != nil {
+			if err := CheckHandlers(handlers, own); err != nil {
 				t.Error(err)
 			}
 			wasmedge := handlers[3]
@@ -40,7 +59,7 @@ func TestReadBackOldTableInNewFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = CheckHandlers(handlers, Names...)
+	err = CheckHandlers(handlers, own)
 	for _, want := range []string{"no handler runc", "no handler gvisor", "no handler wasmedge"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)
@@ -62,7 +81,7 @@ func TestCheckHandlersRefuses(t *testing.T) {
 		"runc that is crun": {Handler{Name: Runc, Type: runcShim, Options: map[string]any{"BinaryName": KindNode.Crun}}, "BinaryName"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := CheckHandlers([]Handler{c.handler}, c.handler.Name)
+			err := CheckHandlers([]Handler{c.handler}, map[string]string{c.handler.Name: c.handler.Name})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to say %q", err, c.want)
 			}
@@ -73,10 +92,11 @@ func TestCheckHandlersRefuses(t *testing.T) {
 // A handler wasmedge that is runwasi's, which K3s makes where it finds the
 // shim, is as good; one by any other shim isn't.
 func TestCheckHandlersRunwasi(t *testing.T) {
-	if err := CheckHandlers([]Handler{{Name: WasmEdge, Type: wasmedgeShim}}, WasmEdge); err != nil {
+	wasmedge := map[string]string{WasmEdge: WasmEdge}
+	if err := CheckHandlers([]Handler{{Name: WasmEdge, Type: wasmedgeShim}}, wasmedge); err != nil {
 		t.Error(err)
 	}
-	if err := CheckHandlers([]Handler{{Name: WasmEdge, Type: "io.containerd.wasmtime.v1"}}, WasmEdge); err == nil {
+	if err := CheckHandlers([]Handler{{Name: WasmEdge, Type: "io.containerd.wasmtime.v1"}}, wasmedge); err == nil {
 		t.Error("wasmtime passes for wasmedge")
 	}
 }
