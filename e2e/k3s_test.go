@@ -419,6 +419,10 @@ const base3 = "version = 3\n"
 // TestK3sDiskFull fills the disk before labctl loads its images.
 func TestK3sDiskFull(t *testing.T) {
 	b := newK3sBox(t, k3sbox.Options{DataSize: "1g"})
+	// Else the kubelet takes no Pods for five minutes after there is room again.
+	if err := b.Write(t.Context(), "/etc/rancher/k3s/config.yaml.d/10-eviction.yaml", 0o600, []byte("kubelet-arg+:\n- eviction-pressure-transition-period=10s\n")); err != nil {
+		t.Fatal(err)
+	}
 	b.Install(t, b.files, nil)
 	b.AwaitNode(t)
 	b.settle(t)

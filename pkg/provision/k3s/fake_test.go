@@ -412,7 +412,7 @@ func (b *fakeBox) provider(change ...func(*Options)) *Provider {
 		b.t.Fatal(err)
 	}
 	p.newClient = func(*rest.Config) (kubernetes.Interface, error) { return b.client, nil }
-	p.times = times{answer: time.Second, back: 5 * time.Second, poll: 5 * time.Millisecond}
+	p.times = times{answer: time.Second, back: 5 * time.Second, room: time.Second, poll: 5 * time.Millisecond}
 	return p
 }
 

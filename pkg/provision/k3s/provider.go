@@ -38,6 +38,7 @@ type Provider struct {
 type times struct {
 	answer time.Duration // an API server that runs
 	back   time.Duration // K3s after a start
+	room   time.Duration // the kubelet after the machine was full
 	poll   time.Duration
 }
 
@@ -51,7 +52,7 @@ func New(o Options) (*Provider, error) {
 	return &Provider{
 		o: o, m: o.Machine,
 		// A start takes 10 s on a laptop and minutes on a small ARM board.
-		times:     times{answer: 20 * time.Second, back: 5 * time.Minute, poll: 300 * time.Millisecond},
+		times:     times{answer: 20 * time.Second, back: 5 * time.Minute, room: 6 * time.Minute, poll: 300 * time.Millisecond},
 		newClient: func(c *rest.Config) (kubernetes.Interface, error) { return kubernetes.NewForConfig(c) },
 	}, nil
 }
@@ -119,6 +120,9 @@ func (p *Provider) Up(ctx context.Context, spec provision.ClusterSpec, log progr
 		return nil, err
 	}
 	if err := p.addContext(ctx, l, config, c); err != nil {
+		return nil, err
+	}
+	if err := p.awaitRoom(ctx, c, log); err != nil {
 		return nil, err
 	}
 	if c.others > 0 {

@@ -529,3 +529,33 @@ func TestBeside(t *testing.T) {
 		t.Errorf("down of another name: %v", err)
 	}
 }
+
+// TestPressure is a kubelet that takes no Pods, for a while or for good.
+func TestPressure(t *testing.T) {
+	for name, passes := range map[string]bool{"it passes": true, "it stays": false} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			b := newFakeBox(t, imports+base3).withK3s()
+			nodes := b.client.CoreV1().Nodes()
+			n, err := nodes.Get(ctx, "box", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			full := n.DeepCopy()
+			full.Status.Conditions = append(full.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue, Reason: "KubeletHasDiskPressure"})
+			if _, err := nodes.Update(ctx, full, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			p := b.provider()
+			if passes {
+				p.times.room = time.Minute
+				timer := time.AfterFunc(2*time.Second, func() { _, _ = nodes.Update(ctx, n, metav1.UpdateOptions{}) })
+				defer timer.Stop()
+			}
+			_, err = p.Up(ctx, spec(t), newLogged())
+			if passes != (err == nil) || err != nil && !strings.Contains(err.Error(), "node box takes no Pods: DiskPressure (KubeletHasDiskPressure") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

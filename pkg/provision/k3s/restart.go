@@ -235,3 +235,54 @@ func (p *Provider) tellLog(lines []byte) string {
 	}
 	return fmt.Sprintf("; %s:\n  %s", containerdLog, strings.Join(bad[max(0, len(bad)-8):], "\n  "))
 }
+
+// pressures are the conditions under which the kubelet takes no Pods
+// (https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/).
+var pressures = []corev1.NodeConditionType{corev1.NodeDiskPressure, corev1.NodeMemoryPressure, corev1.NodePIDPressure}
+
+// awaitRoom waits until the kubelet takes Pods: it goes on refusing them for
+// minutes after there is room again (eviction-pressure-transition-period).
+func (p *Provider) awaitRoom(ctx context.Context, c *Cluster, log progress.Log) error {
+	var step progress.Step
+	limited, cancel := context.WithTimeout(ctx, p.times.room)
+	defer cancel()
+	for {
+		n, err := c.client.CoreV1().Nodes().Get(limited, c.node, metav1.GetOptions{})
+		under := ""
+		if err == nil {
+			under = pressure(n)
+		}
+		if step == nil && under != "" {
+			step = log.Start("Waiting until the kubelet takes Pods again")
+		}
+		if err == nil && under == "" {
+			if step != nil {
+				step.End(nil)
+			}
+			return nil
+		}
+		select {
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			} else if err == nil {
+				err = fmt.Errorf("node %s takes no Pods: %s; make room, and run the same command again", c.node, under)
+			}
+			if step != nil {
+				step.End(err)
+			}
+			return err
+		case <-time.After(p.times.poll):
+		}
+	}
+}
+
+// pressure is why the kubelet takes no Pods; "" if it does.
+func pressure(n *corev1.Node) string {
+	for _, c := range n.Status.Conditions {
+		if slices.Contains(pressures, c.Type) && c.Status == corev1.ConditionTrue {
+			return fmt.Sprintf("%s (%s: %s)", c.Type, c.Reason, c.Message)
+		}
+	}
+	return ""
+}

@@ -239,6 +239,9 @@ func (p proof) report(ctx context.Context, name string) (*corev1.Pod, labprobe.R
 
 // hopeless says why waiting for the Pod's container to start is in vain.
 func (p proof) hopeless(ctx context.Context, pod *corev1.Pod) error {
+	if pod.Status.Phase == corev1.PodFailed && len(pod.Status.ContainerStatuses) == 0 {
+		return fmt.Errorf("the kubelet doesn't take it: %s: %s", pod.Status.Reason, pod.Status.Message)
+	}
 	if w := containerState(pod).Waiting; w != nil {
 		switch w.Reason {
 		case "ImagePullBackOff", "InvalidImageName", "CreateContainerError", "CreateContainerConfigError", "RunContainerError":

@@ -79,10 +79,11 @@ func TestHopeless(t *testing.T) {
 		event corev1.Event
 		want  string
 	}{
-		"it is being made":           {waiting("ContainerCreating"), refused(1), ""},
-		"no image":                   {waiting("ImagePullBackOff"), refused(1), "ImagePullBackOff"},
-		"the runtime refuses":        {waiting("RunContainerError"), refused(1), "RunContainerError"},
-		"no sandbox, time and again": {waiting("ContainerCreating"), refused(4), "its sandbox is not made, after 4 tries"},
+		"it is being made":            {waiting("ContainerCreating"), refused(1), ""},
+		"no image":                    {waiting("ImagePullBackOff"), refused(1), "ImagePullBackOff"},
+		"the runtime refuses":         {waiting("RunContainerError"), refused(1), "RunContainerError"},
+		"the kubelet doesn't take it": {&corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "The node had condition: [DiskPressure]."}}, refused(1), "Evicted: The node had"},
+		"no sandbox, time and again":  {waiting("ContainerCreating"), refused(4), "its sandbox is not made, after 4 tries"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := proof{client: fake.NewClientset(&c.event), runtime: GVisor}
