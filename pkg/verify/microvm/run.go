@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/isolation-stack/labctl/pkg/labprobe"
@@ -117,8 +116,8 @@ func start(argv []string) (*qemu, error) {
 	}
 	q := &qemu{cmd: exec.Command(argv[0], argv[1:]...), lines: make(chan string), stop: make(chan struct{}), waited: make(chan struct{})}
 	q.cmd.Stdout, q.cmd.Stderr = w, w
-	// A group of its own, so that Ctrl-C reaches labctl alone.
-	q.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// A group of its own, so that Ctrl-C reaches labctl alone; it dies with it.
+	q.cmd.SysProcAttr = bound()
 	begun := make(chan error)
 	go func() {
 		// The kernel sends the death signal when the thread ends that
