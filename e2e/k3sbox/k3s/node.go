@@ -74,6 +74,15 @@ func (s *supervisor) startKubelet() error {
 	if err := os.MkdirAll(filepath.Join(agent, "pod-manifests"), 0o700); err != nil {
 		return err
 	}
+	// The kubelet's cadvisor asks containerd at the address that is its default.
+	// K3s sets another in its own process; here there is only this way.
+	const cadvisor = "/run/containerd/containerd.sock"
+	if err := os.MkdirAll(filepath.Dir(cadvisor), 0o711); err != nil {
+		return err
+	}
+	if err := os.Symlink(criSocket, cadvisor); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	argv := []string{"kubelet",
 		"--config-dir=" + configs,
 		"--hostname-override=" + s.nodeName,
