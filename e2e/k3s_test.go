@@ -281,7 +281,7 @@ func TestK3sFresh(t *testing.T) {
 				t.Errorf("lab %s: %s", l.Name, l.Error)
 			}
 			for _, c := range l.Claims {
-				t.Logf("%-8s %-12s %s", c.ID, c.Verdict, c.Reason)
+				t.Logf("%-16s %s", c.ID, c.Verdict)
 				if c.Error != "" || !c.OK {
 					t.Errorf("%s: %s, expected %s: %v %s\n%s", c.ID, c.Verdict, c.Expected, c.Reason, c.Error, shown(c))
 				}
