@@ -47,10 +47,10 @@ type Setup struct {
 
 const (
 	namespace = "labctl-compare"
-	// closeLimit bounds how long it is waited for the namespace to go;
-	// interruptedLimit is the same after Ctrl-C, which ends labctl within 5 s.
-	closeLimit       = 90 * time.Second
-	interruptedLimit = time.Second
+	// closeLimit bounds how long it is waited for the namespace to go. Its
+	// Pods are gone by then, or being deleted; the cluster does the rest by
+	// itself. After Ctrl-C labctl has 5 s in all.
+	closeLimit = time.Second
 )
 
 // Run compares. A Pod that fails is in the result, as its runtime's error;
@@ -106,11 +106,7 @@ func Run(ctx context.Context, plan Plan, setup Setup) (out compare.Result, err e
 
 // finish removes the namespace, also after ctx has ended.
 func finish(ctx context.Context, closeNamespace func(context.Context) error) error {
-	limit := closeLimit
-	if ctx.Err() != nil {
-		limit = interruptedLimit
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
 	defer cancel()
 	if err := closeNamespace(ctx); err != nil {
 		return fmt.Errorf("cleaning up namespace %s: %w", namespace, err)

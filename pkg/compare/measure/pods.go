@@ -21,6 +21,9 @@ const (
 	lifeLimit = "10m"
 )
 
+// work is the labprobe command of every Pod: some 0.6 s.
+var work = []string{"work", "--rounds", "5", "--duration", "25ms"}
+
 // clusterPods makes Pods by the probe family pod.
 type clusterPods struct {
 	env  probe.Environment
@@ -32,7 +35,7 @@ var _ pods = (*clusterPods)(nil)
 // params are the family's parameters (docs/probes.md).
 func params(s compare.Subject, node string) ([]byte, error) {
 	p := map[string]any{
-		"runtime": s.Runtime, "labprobe": []string{"work"}, "observe": true,
+		"runtime": s.Runtime, "labprobe": work, "observe": true,
 		"nodeName": node, "timeout": lifeLimit,
 	}
 	if s.Class != "" {
