@@ -116,20 +116,25 @@ func (l *Labs) Up(ctx context.Context, spec provision.ClusterSpec, log progress.
 }
 
 func (l *Labs) ready(ctx context.Context, cluster provision.Cluster, classes map[string]string, log progress.Log) error {
-	client, err := kubernetes.NewForConfig(cluster.RESTConfig())
-	if err != nil {
-		return fmt.Errorf("client for the cluster: %w", err)
-	}
 	step := log.Start("Loading labprobe, making the runtime classes")
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return l.Load(gctx, cluster) })
-	g.Go(func() error { return l.apply(gctx, client, classes) })
-	err = g.Wait()
+	err := l.prepare(ctx, cluster, classes)
 	step.End(err)
 	if err != nil {
 		return err
 	}
 	return runtimes.Prove(ctx, cluster, classes, log)
+}
+
+// prepare does what comes before the proof; it needs no node that is Ready.
+func (l *Labs) prepare(ctx context.Context, cluster provision.Cluster, classes map[string]string) error {
+	client, err := kubernetes.NewForConfig(cluster.RESTConfig())
+	if err != nil {
+		return fmt.Errorf("client for the cluster: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.Load(ctx, cluster) })
+	g.Go(func() error { return l.apply(ctx, client, classes) })
+	return g.Wait()
 }
 
 // Load sees that every node has labprobe's images: those of this labctl,

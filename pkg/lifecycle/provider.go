@@ -44,7 +44,9 @@ type probes struct {
 func choose(o Options, with probes) (*Labs, error) {
 	switch o.Provider {
 	case Kind, "":
-		p, err := kind.New(kind.Options{
+		labs := &Labs{MakesNodes: true, apply: runtimes.Apply}
+		var err error
+		labs.Provider, err = kind.New(kind.Options{
 			Engine:        o.Engine,
 			StateDir:      o.StateDir,
 			APIServerPort: o.APIServerPort,
@@ -54,8 +56,11 @@ func choose(o Options, with probes) (*Labs, error) {
 			},
 			ProbeImages: with.images,
 			Equip:       with.equip,
+			Prepare: func(ctx context.Context, c provision.Cluster, spec provision.ClusterSpec) {
+				_ = labs.prepare(ctx, c, spec.RuntimeClasses) // Up does it again
+			},
 		})
-		return &Labs{Provider: p, MakesNodes: true, apply: runtimes.Apply}, err
+		return labs, err
 	case K3s:
 		ko := o.K3s
 		ko.StateDir, ko.ProbeImages, ko.Equip = o.StateDir, with.images, with.equip

@@ -76,10 +76,30 @@ func (p *Provider) createAndOpen(ctx context.Context, e *engine.Engine, spec pro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.waitReady(ctx, readyLimit, log); err != nil {
+	if err := p.prepareUntilReady(ctx, c, spec, log); err != nil {
 		return nil, err
 	}
 	return c, c.markComplete(ctx, imageID)
+}
+
+// prepareUntilReady ends when the nodes are Ready and what was prepared
+// meanwhile is done, or when either can't be.
+func (p *Provider) prepareUntilReady(ctx context.Context, c *Cluster, spec provision.ClusterSpec, log progress.Log) error {
+	ctx, cancel := context.WithCancel(ctx)
+	prepared := make(chan struct{})
+	go func() {
+		defer close(prepared)
+		if p.o.Prepare != nil {
+			p.o.Prepare(ctx, c, spec)
+		}
+	}()
+	err := c.waitReady(ctx, readyLimit, log)
+	if err != nil {
+		cancel()
+	}
+	<-prepared
+	cancel()
+	return err
 }
 
 // environment guards this process's environment while kind runs: kind starts

@@ -40,6 +40,10 @@ type Options struct {
 	// Equip puts labprobe on a node before its first use; nil leaves nodes as
 	// they are.
 	Equip func(probe.Place) probe.Place
+	// Prepare works on a new cluster while its nodes become Ready; the API
+	// server and containerd answer. It only saves time: who calls Up does all
+	// of it again and sees whether it fails. May be nil.
+	Prepare func(ctx context.Context, c provision.Cluster, spec provision.ClusterSpec)
 }
 
 // Provider is the provision.Provider for kind.
