@@ -141,10 +141,19 @@ func (u *up) make(ctx context.Context, f facts, changes []Change) error {
 	return nil
 }
 
+// stateFolders are where crun, and runc when a probe runs it, keep their
+// containers (crun(1) and runc(8), --root).
+var stateFolders = []string{"/run/crun", "/run/runc"}
+
 // end is after the last phase.
 func (u *up) end(ctx context.Context, f facts) error {
 	if err := u.l.Own(node.Root); err != nil { // where probes put labprobe
 		return err
+	}
+	for _, folder := range stateFolders {
+		if err := u.l.Expect(folder); err != nil {
+			return err
+		}
 	}
 	// Another kernel may have another quirk since the last up.
 	if a, err := addFor(f); err != nil || !slices.Contains(a.handlers, runtimes.GVisor) {
@@ -152,9 +161,6 @@ func (u *up) end(ctx context.Context, f facts) error {
 	}
 	return u.fit(ctx, f)
 }
-
-// crunState is where crun keeps its containers (crun(8), --root).
-const crunState = "/run/crun"
 
 // packages installs what is missing; the ledger gets exactly what comes new.
 func (u *up) packages(ctx context.Context, f facts) error {
@@ -168,11 +174,6 @@ func (u *up) packages(ctx context.Context, f facts) error {
 	for _, name := range f.packages {
 		if !noted[name] {
 			names = append(names, name)
-		}
-	}
-	if slices.Contains(names, "crun") {
-		if err := u.l.Own(crunState); err != nil {
-			return err
 		}
 	}
 	if len(names) > 0 {

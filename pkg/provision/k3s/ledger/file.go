@@ -137,6 +137,21 @@ func (l *Ledger) Own(tree string) error {
 	return l.save()
 }
 
+// Expect notes a folder that isn't there yet and that a program of labctl's
+// will make: it goes if it is empty.
+func (l *Ledger) Expect(folder string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := os.Lstat(l.m.Path(folder)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if l.last(folder) != nil {
+		return nil
+	}
+	l.d.Entries = append(l.d.Entries, Entry{Kind: Folder, Path: folder})
+	return l.save()
+}
+
 // real follows a symbolic link, so that what it points to is written.
 func (l *Ledger) real(file string) string {
 	at := l.m.Path(file)

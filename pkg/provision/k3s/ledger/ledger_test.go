@@ -103,6 +103,7 @@ func up(m machine.Machine, fault func() error) error {
 		func() error { return l.effect(func() error { return os.WriteFile(m.Path(installed), nil, 0o755) }) },
 		l.Finish,
 		func() error { return l.Own("/opt/labctl") },
+		func() error { return l.Expect("/run/crun") },
 		func() error { return l.effect(func() error { return os.MkdirAll(m.Path("/opt/labctl/abc"), 0o755) }) },
 		func() error {
 			_, err := l.Put(Write{Path: "/usr/local/bin/labctl-runsc", Mode: 0o755, Content: Content{Bytes: []byte("#!/bin/sh\n")}})
