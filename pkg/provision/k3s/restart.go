@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -252,6 +253,13 @@ func (p *Provider) awaitRoom(ctx context.Context, c *Cluster, log progress.Log) 
 		if err == nil {
 			under = pressure(n)
 		}
+		if full := p.full(); under != "" && full != "" {
+			err = fmt.Errorf("node %s takes no Pods: %s; %s\n%s", c.node, under, full, makeRoom)
+			if step != nil {
+				step.End(err)
+			}
+			return err
+		}
 		if step == nil && under != "" {
 			step = log.Start("Waiting until the kubelet takes Pods again")
 		}
@@ -275,6 +283,25 @@ func (p *Provider) awaitRoom(ctx context.Context, c *Cluster, log progress.Log) 
 		case <-time.After(p.times.poll):
 		}
 	}
+}
+
+// evictionPercent is how much of a disk has to be free for K3s's kubelet to
+// take Pods (its eviction-hard is nodefs.available<5%,imagefs.available<5%).
+const evictionPercent = 5
+
+// full names a disk of K3s's that has too little room; "" if none has.
+func (p *Provider) full() string {
+	for _, dir := range []string{dataDir, "/var/lib/kubelet"} {
+		var stat syscall.Statfs_t
+		if err := syscall.Statfs(p.m.Path(dir), &stat); err != nil {
+			continue // not there yet
+		}
+		size := uint64(stat.Bsize)
+		if stat.Bavail*100 < stat.Blocks*evictionPercent {
+			return fmt.Sprintf("of the %d MiB of the disk below %s %d MiB are free", stat.Blocks*size>>20, dir, stat.Bavail*size>>20)
+		}
+	}
+	return ""
 }
 
 // pressure is why the kubelet takes no Pods; "" if it does.

@@ -261,10 +261,13 @@ func (u *up) fit(ctx context.Context, f facts) (err error) {
 	return nil
 }
 
+// makeRoom is what to do about a full disk.
+const makeRoom = "The disk is full: make room (`df -h` shows where) and run the same command again; labctl goes on from there"
+
 // explain says what to do about a full disk.
 func explain(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "no space left on device") {
-		return fmt.Errorf("%w\nThe disk is full: make room (`df -h` shows where) and run the same command again; labctl goes on from there", err)
+		return fmt.Errorf("%w\n%s", err, makeRoom)
 	}
 	return err
 }
