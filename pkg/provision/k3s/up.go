@@ -92,6 +92,9 @@ func (u *up) make(ctx context.Context, f facts, changes []Change) error {
 			return err
 		}
 	}
+	if err := u.expect(f); err != nil {
+		return err
+	}
 	var installed bool
 	for i, c := range changes {
 		if err := ctx.Err(); err != nil {
@@ -141,19 +144,26 @@ func (u *up) make(ctx context.Context, f facts, changes []Change) error {
 	return nil
 }
 
-// stateFolders are where crun, and runc when a probe runs it, keep their
-// containers (crun(1) and runc(8), --root).
-var stateFolders = []string{"/run/crun", "/run/runc"}
+// crunState and runcState are where the two keep their containers (crun(1) and
+// runc(8), --root): crun makes its folder whenever it is asked something, runc
+// when a probe runs it.
+const crunState, runcState = "/run/crun", "/run/runc"
+
+// expect notes the folders that programs make at run time.
+func (u *up) expect(f facts) error {
+	if f.crun == "" && f.crunWithoutWasm == "" {
+		// The only crun will be labctl's, and what is in its folder too.
+		if err := u.l.Own(crunState); err != nil {
+			return err
+		}
+	}
+	return u.l.Expect(runcState)
+}
 
 // end is after the last phase.
 func (u *up) end(ctx context.Context, f facts) error {
 	if err := u.l.Own(node.Root); err != nil { // where probes put labprobe
 		return err
-	}
-	for _, folder := range stateFolders {
-		if err := u.l.Expect(folder); err != nil {
-			return err
-		}
 	}
 	// Another kernel may have another quirk since the last up.
 	if a, err := addFor(f); err != nil || !slices.Contains(a.handlers, runtimes.GVisor) {
