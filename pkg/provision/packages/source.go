@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -143,11 +144,24 @@ func indexOf(ctx context.Context, m machine.Machine, debs []string) ([]byte, err
 		if err != nil {
 			return nil, fmt.Errorf("package file %s: %w", deb, err)
 		}
-		b, err := m.ReadFile(deb)
+		size, sum, err := digest(m.Path(deb))
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&index, "%s\nFilename: ./%s\nSize: %d\nSHA256: %x\n\n", strings.TrimSpace(fields), path.Base(deb), len(b), sha256.Sum256(b))
+		fmt.Fprintf(&index, "%s\nFilename: ./%s\nSize: %d\nSHA256: %x\n\n", strings.TrimSpace(fields), path.Base(deb), size, sum)
 	}
 	return index.Bytes(), ctx.Err()
+}
+
+// digest reads the file in pieces: packages are larger than what a small box
+// has to spare.
+func digest(file string) (size int64, sum []byte, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	h := sha256.New()
+	size, err = io.Copy(h, f)
+	return size, h.Sum(nil), err
 }
