@@ -65,7 +65,8 @@ func TestStandIn(t *testing.T) {
 	if now := container(t, b, "survivor"); now != pod {
 		t.Errorf("after the restart of K3s the Pod's container is %s, before it was %s", now, pod)
 	}
-	b.Must(t, "kubectl", "exec", "survivor", "--", "sh", "-c", "exit 0")
+	// A kubelet that just started doesn't know its Pods for a moment.
+	b.Await(t, "exec after the restart", time.Minute, "kubectl", "exec", "survivor", "--", "sh", "-c", "exit 0")
 
 	// Killed, K3s takes its parts along and leaves the Pod running.
 	parts := b.Must(t, "pgrep", "-x", "containerd|kubelet|kine|kube-apiserver|kube-proxy")

@@ -40,6 +40,7 @@ func brokenf(format string, args ...any) error { return &Broken{Reason: fmt.Spri
 // is to be made anew.
 func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, nodes []node) (*Cluster, error) {
 	limit := lookLimit
+	var started []string
 	for _, n := range nodes {
 		if n.running {
 			continue
@@ -48,12 +49,16 @@ func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, node
 		if _, err := e.Run(ctx, "start", n.name); err != nil {
 			return nil, brokenf("its container %s doesn't start (%v)", n.name, err)
 		}
+		started = append(started, n.name)
 	}
 	c, err := p.connect(ctx, e, name, nodes)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.checkComplete(ctx, limit); err != nil {
+		return nil, err
+	}
+	if err := c.waitContainerd(ctx, started, limit); err != nil {
 		return nil, err
 	}
 	if err := c.waitReady(ctx, limit, progress.Discard); err != nil {
@@ -63,6 +68,30 @@ func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, node
 		return nil, brokenf("%v", err)
 	}
 	return c, nil
+}
+
+// waitContainerd waits for the containerd of nodes that were just started: the
+// API server still calls such a node Ready, from before it stopped.
+func (c *Cluster) waitContainerd(ctx context.Context, nodes []string, limit time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, n := range nodes {
+		for {
+			_, err := c.output(limited, n, "ctr", "version")
+			if err == nil {
+				break
+			}
+			select {
+			case <-limited.Done():
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return brokenf("containerd of its node %s doesn't answer within %s (%v)", n, limit, err)
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	}
+	return nil
 }
 
 // complete is the ConfigMap in kube-system that ends the making of a cluster;

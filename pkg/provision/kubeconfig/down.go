@@ -47,7 +47,7 @@ func (p *Provider) Down(ctx context.Context, name string, log progress.Log) (err
 	if err := c.removeNamespaces(ctx, log); err != nil {
 		return err
 	}
-	if err := c.removeClasses(ctx, old); err != nil {
+	if err := c.removeClasses(ctx, old, log); err != nil {
 		return err
 	}
 	return p.forget(name)
@@ -113,9 +113,10 @@ func (c *Cluster) removeNamespaces(ctx context.Context, log progress.Log) error 
 	return nil
 }
 
-// removeClasses deletes the RuntimeClasses that Up made here. Without a record
-// the label says which they are.
-func (c *Cluster) removeClasses(ctx context.Context, old record) error {
+// removeClasses deletes the RuntimeClasses that Up made here. One that only has
+// labctl's label may be another provider's (of a kind cluster of labctl's) and
+// stays.
+func (c *Cluster) removeClasses(ctx context.Context, old record, log progress.Log) error {
 	api := c.client.NodeV1().RuntimeClasses()
 	list, err := api.List(ctx, ours)
 	if err != nil {
@@ -123,7 +124,10 @@ func (c *Cluster) removeClasses(ctx context.Context, old record) error {
 	}
 	var errs []error
 	for _, class := range list.Items {
-		if old.Context != "" && !slices.Contains(old.Made, class.Name) {
+		if !slices.Contains(old.Made, class.Name) {
+			if old.Context == "" {
+				log.Info("RuntimeClass %s stays: labctl made it, but nothing says that it was by --provider kubeconfig; kubectl delete runtimeclass %s removes it", class.Name, class.Name)
+			}
 			continue
 		}
 		err := api.Delete(ctx, class.Name, deletion(class.UID, nil))
