@@ -47,9 +47,8 @@ func Prove(ctx context.Context, cluster provision.Cluster, classes map[string]st
 	if err != nil {
 		return err
 	}
-	if err := proveHandlers(ctx, cluster, handlers, log); err != nil {
-		return err
-	}
+	// A handler that isn't right doesn't hide what its Pods and containerd say.
+	wrong := proveHandlers(ctx, cluster, handlers, log)
 	if err := removeProofs(ctx, client); err != nil {
 		return err
 	}
@@ -72,7 +71,7 @@ func Prove(ctx context.Context, cluster provision.Cluster, classes map[string]st
 		errs[i] = <-results
 		step.Update(i+1, len(errs), "")
 	}
-	return errors.Join(errs...)
+	return errors.Join(append([]error{wrong}, errs...)...)
 }
 
 // handlersOf maps each runtime to the handler that its class names.
