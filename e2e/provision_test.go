@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,6 +100,21 @@ func until(t *testing.T, b *background, what string, ok func() bool) {
 	}
 }
 
+// lockedBy is the process that has the cluster's lock, or had it last, or 0.
+func lockedBy(t *testing.T, cluster string) (pid int) {
+	t.Helper()
+	state, err := engine.DefaultStateDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.ReadFile(filepath.Join(state, "clusters", cluster+".lock"))
+	if err != nil {
+		return 0
+	}
+	_, _ = fmt.Sscanf(string(held), "pid %d", &pid) // 0 between making the file and writing it
+	return pid
+}
+
 // noTraceOf fails the test for everything that a cluster leaves behind.
 func noTraceOf(t *testing.T, e *engine.Engine, cluster string) {
 	t.Helper()
@@ -157,7 +173,9 @@ func TestProvision(t *testing.T) {
 
 	t.Run("a second up at the same time is refused", func(t *testing.T) {
 		b := inBackground(t, up...)
-		until(t, b, "a container", func() bool { return len(containers(t, e, ownName)) > 0 })
+		// A container may be left of the labctl that was interrupted; only the
+		// lock says that this one is at work.
+		until(t, b, "lock", func() bool { return lockedBy(t, ownName) == b.cmd.Process.Pid })
 		r := labctl(t.Context(), up...)
 		if r.code != 3 || !strings.Contains(r.stderr, "another labctl is at work on cluster "+ownName) {
 			t.Errorf("exit code %d\n%s", r.code, r.stderr)
