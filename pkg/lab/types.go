@@ -78,10 +78,15 @@ type Spec struct {
 	Title    Text   `json:"title"`
 	Layer    Layer  `json:"layer"`
 	Needs    Needs  `json:"needs,omitempty"`
+	// Intro says what the lab shows, at the head of its guide.
+	Intro *Text `json:"intro,omitempty"`
 	// Manifests are files to apply, relative to the manifests folder.
 	Manifests []string `json:"manifests,omitempty"`
 	Claims    []Claim  `json:"claims" jsonschema:"minItems=1"`
-	Steps     []Step   `json:"steps,omitempty"`
+	// Examples tie manifests to the examples of the document that they stand
+	// for.
+	Examples []Example `json:"examples,omitempty"`
+	Steps    []Step    `json:"steps,omitempty"`
 }
 
 // Needs says what a lab needs provisioned.
@@ -94,6 +99,21 @@ type Needs struct {
 	// Host are features of the host that some claims want (kvm, btf, qemu);
 	// informative: a claim whose feature is missing is untestable.
 	Host []string `json:"host,omitempty"`
+	// Addons are the add-ons that claims of the lab name.
+	Addons []string `json:"addons,omitempty"`
+	// Docker says that the lab has a Docker of its own, in a container.
+	Docker bool `json:"docker,omitempty"`
+}
+
+// Example is a manifest of ours that does what an example of the document
+// means.
+type Example struct {
+	// Manifest is a file relative to the manifests folder.
+	Manifest string `json:"manifest"`
+	Source   Source `json:"source"`
+	// Differs says what is different from the document's, and why; absent
+	// where nothing is.
+	Differs *Text `json:"differs,omitempty"`
 }
 
 // Claim is one falsifiable statement of a document.
@@ -105,6 +125,10 @@ type Claim struct {
 	Statement Text   `json:"statement"`
 	Source    Source `json:"source"`
 	Layer     Layer  `json:"layer"`
+	// Addons are the add-ons that are up while the claim is measured; Without
+	// are those that aren't.
+	Addons  []string `json:"addons,omitempty"`
+	Without []string `json:"without,omitempty"`
 	// Probes measure, each under the name of its subject.
 	Probes []Probe `json:"probes,omitempty"`
 	// Decide is CEL over evidence and gives a bool: true confirms, false refutes.
@@ -163,4 +187,23 @@ type Step struct {
 	Run string `json:"run,omitempty"`
 	// Look says what to look at.
 	Look Text `json:"look"`
+	// Check says whether the step is done, by the state of the cluster.
+	Check *Check `json:"check,omitempty"`
+}
+
+// Check is a condition on an object, or on the objects of a selector.
+type Check struct {
+	// APIVersion is needed only where a kind is in several groups.
+	APIVersion string `json:"apiVersion,omitempty"`
+	Kind       string `json:"kind"`
+	// Namespace is lab, the one that people work in, if absent.
+	Namespace string `json:"namespace,omitempty"`
+	// Exactly one of Name and Selector; an empty selector takes all.
+	Name     string  `json:"name,omitempty"`
+	Selector *string `json:"selector,omitempty"`
+	// For is CEL over object, which is null where there is none, or over
+	// objects, a list; it gives a bool.
+	For string `json:"for"`
+	// Hint is for those who aren't done.
+	Hint Text `json:"hint"`
 }
