@@ -109,7 +109,7 @@ func TestMistakes(t *testing.T) {
 		"wrong type":        {"line: 9", "line: nine", `20:36: spec.claims[0].source.line: is the text "nine"; write a whole number`},
 		"number for text":   {"id: ex-1", "id: 29.10", `16:11: spec.claims[0].id: is the number 29.10; put it in quotes: "29.10"`},
 		"text for list":     {"manifests: [greeting.yaml]", "manifests: greeting.yaml", `14:14: spec.manifests: is the text "greeting.yaml"; write a list`},
-		"list for fields":   {"  needs:\n    runtimes: [runc, gvisor]", "  needs: [runc]", `12:10: spec.needs: is a list; write fields (runtimes, nodes, host)`},
+		"list for fields":   {"  needs:\n    runtimes: [runc, gvisor]", "  needs: [runc]", `12:10: spec.needs: is a list; write fields (runtimes, nodes, host, addons, docker)`},
 		"text for params":   {"with: {runtime: runc, labprobe: [identity]}", "with: identity", `25:17: spec.claims[0].probes[0].with: is the text "identity"; write the probe's parameters as fields`},
 		"empty":             {"document: kernels.md", "document:", `7:12: spec.document: is empty; write text`},
 		"blank":             {"en: Whose kernel is it?", `en: " "`, `9:9: spec.title.en: is empty; write something or leave the field out`},

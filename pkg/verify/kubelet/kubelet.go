@@ -21,9 +21,10 @@ import (
 
 // Kind is the family.
 var Kind = probe.Kind{
-	Name: "kubelet-metrics",
-	Doc:  "a Pod that spins under a CPU limit: throttling by kubelet's metrics (/metrics/cadvisor) beside its cgroup's cpu.stat",
-	New:  New,
+	Name:       "kubelet-metrics",
+	Namespaced: true,
+	Doc:        "a Pod that spins under a CPU limit: throttling by kubelet's metrics (/metrics/cadvisor) beside its cgroup's cpu.stat",
+	New:        New,
 }
 
 // Params are the parameters.

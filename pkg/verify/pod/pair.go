@@ -19,9 +19,10 @@ import (
 
 // PairKind is the family of two Pods that talk over the Pod network.
 var PairKind = probe.Kind{
-	Name: "podpair",
-	Doc:  "a TCP server in one Pod and its client in another: latency, throughput, and the server's sockets as the node's kernel has them",
-	New:  func(params []byte) (probe.Probe, error) { return NewPair(params) },
+	Name:       "podpair",
+	Namespaced: true,
+	Doc:        "a TCP server in one Pod and its client in another: latency, throughput, and the server's sockets as the node's kernel has them",
+	New:        func(params []byte) (probe.Probe, error) { return NewPair(params) },
 }
 
 // PairParams are the parameters.

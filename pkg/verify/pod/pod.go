@@ -21,9 +21,10 @@ import (
 
 // Kind is the family.
 var Kind = probe.Kind{
-	Name: "pod",
-	Doc:  "labprobe in a Pod under a runtime class, and the Pod's own life",
-	New:  func(params []byte) (probe.Probe, error) { return New(params) },
+	Name:       "pod",
+	Namespaced: true,
+	Doc:        "labprobe in a Pod under a runtime class, and the Pod's own life",
+	New:        func(params []byte) (probe.Probe, error) { return New(params) },
 }
 
 // Probe is a probe of the family.

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"io"
+	"io/fs"
 
 	"k8s.io/client-go/rest"
 )
@@ -17,6 +18,15 @@ type Environment struct {
 	Namespace string
 	// MicroVM holds what a microVM is booted from, or nil.
 	MicroVM *MicroVM
+	// Docker is the container in which a Docker of the run's own is at work,
+	// or nil.
+	Docker Place
+	// Manifests are the files that scenarios apply, by their paths below the
+	// manifests folder.
+	Manifests fs.FS
+	// Images are the references of the add-ons' images that the nodes have,
+	// by their short names (opa, pause).
+	Images map[string]string
 }
 
 // Cluster is the view of a lab cluster that probes have.

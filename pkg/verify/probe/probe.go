@@ -13,6 +13,8 @@ type Kind struct {
 	Name string
 	// Doc is one line in English.
 	Doc string
+	// Namespaced says that the probes make objects in the lab's namespace.
+	Namespaced bool
 	// New decodes parameters (JSON) strictly into a probe. An error is a
 	// mistake in the lab spec.
 	New func(params []byte) (Probe, error)
