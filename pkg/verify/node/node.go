@@ -102,7 +102,7 @@ func New(params []byte) (*Probe, error) {
 		}
 		n.outputs = commandOutputs
 	default:
-		if n.outputs, err = declared(p.Outputs); err != nil {
+		if n.outputs, err = Declare(p.Outputs); err != nil {
 			return nil, err
 		}
 	}
@@ -147,14 +147,21 @@ func (n *Probe) Run(ctx context.Context, env probe.Environment) (evidence.Set, e
 	if err != nil {
 		return nil, err
 	}
+	if n.params.Script != "" {
+		return Script{
+			Text: n.params.Script,
+			Env: []string{
+				"LABPROBE_IMAGE=" + env.Cluster.ProbeImage("runc"),
+				"LABPROBE_WASM_IMAGE=" + env.Cluster.ProbeImage("wasmedge"),
+			},
+			Outputs: n.outputs, Timeout: n.timeout,
+		}.Run(ctx, place)
+	}
 	var set evidence.Set
-	switch {
-	case n.params.Labprobe != nil:
+	if n.params.Labprobe != nil {
 		set, err = n.runLabprobe(ctx, place)
-	case n.params.Command != nil:
+	} else {
 		set, err = n.runCommand(ctx, place)
-	default:
-		set, err = n.runScript(ctx, place, env.Cluster)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", place.Name(), err)

@@ -30,22 +30,40 @@ var frame string
 const prelude = `evidence() { printf '\n@evidence %s %s\n' "$1" "$(if [ $# -gt 1 ]; then printf %s "$2"; else cat; fi | base64 -w0)"; }; ` +
 	`untestable() { printf '\n@untestable %s\n' "$(printf %s "$1" | base64 -w0)"; exit 0; }; `
 
-func (n *Probe) runScript(ctx context.Context, place probe.Place, cluster probe.Cluster) (evidence.Set, error) {
-	r, err := runLimited(ctx, place, n.timeout, "script", []string{
+// Script is a script that gives the evidence it declares, for every family
+// that has some.
+type Script struct {
+	// Text is for sh -eu, in a folder of its own (Params.Script).
+	Text string
+	// Env is the script's environment beside $WORK, $LABPROBE and
+	// $LABPROBE_WASM: NAME=VALUE.
+	Env []string
+	// Outputs are what it gives, all of it (Declare).
+	Outputs []evidence.Output
+	// Timeout is the longest that it may take.
+	Timeout time.Duration
+}
+
+// Run runs the script in a place. It returns what the script declares, an
+// *evidence.Untestable where the script says so, or an error.
+func (s Script) Run(ctx context.Context, place probe.Place) (evidence.Set, error) {
+	argv := append([]string{
 		"env",
 		"LABPROBE=" + place.Labprobe(),
 		"LABPROBE_WASM=" + place.Labprobe() + ModuleSuffix,
-		"LABPROBE_IMAGE=" + cluster.ProbeImage("runc"),
-		"LABPROBE_WASM_IMAGE=" + cluster.ProbeImage("wasmedge"),
-		"sh", "-c", frame, "sh", prelude + n.params.Script,
-	})
+	}, s.Env...)
+	r, err := runLimited(ctx, place, s.Timeout, "script", append(argv, "sh", "-c", frame, "sh", prelude+s.Text))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", place.Name(), err)
 	}
 	if r.Code != 0 {
-		return nil, fmt.Errorf("script: exit code %d%s%s", r.Code, said(withoutMarks(r.Stdout)), said(r.Stderr))
+		return nil, fmt.Errorf("%s: script: exit code %d%s%s", place.Name(), r.Code, said(withoutMarks(r.Stdout)), said(r.Stderr))
 	}
-	return parseScript(r.Stdout, n.outputs)
+	set, err := parseScript(r.Stdout, s.Outputs)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", place.Name(), err)
+	}
+	return set.At(place.Name()), nil
 }
 
 // parseScript reads the evidence in a script's output: every declared value
@@ -152,8 +170,8 @@ var (
 	types    = []evidence.Type{evidence.Bool, evidence.Int, evidence.Double, evidence.String, evidence.Duration, evidence.Quantity, evidence.List}
 )
 
-// declared checks and converts a script's declarations.
-func declared(outputs []Output) ([]evidence.Output, error) {
+// Declare checks and converts a script's declarations.
+func Declare(outputs []Output) ([]evidence.Output, error) {
 	if len(outputs) == 0 {
 		return nil, errors.New("outputs: a script declares what it gives: name, type, unit, doc")
 	}
