@@ -20,7 +20,7 @@ build: payload
 payload:
 	GOOS=linux $(GOBUILD) -o $(PAYLOAD)/labprobe ./cmd/labprobe
 	GOOS=wasip1 GOARCH=wasm $(GOBUILD) -o $(PAYLOAD)/labprobe.wasm ./cmd/labprobe
-	go run ./internal/payload/pack $(PAYLOAD)/images.tar
+	go run ./internal/payload/pack $(PAYLOAD)
 
 # labctl for another architecture carries that architecture's labprobe: the
 # overlay puts it in place of this machine's (go help build, -overlay).

@@ -1,5 +1,5 @@
-// Package images holds what the node image is made of: a Go module in each
-// folder, and the pins that no go.mod holds.
+// Package images holds what images are made of, that of the nodes and those of
+// add-ons: a Go module in each folder, and the pins that no go.mod holds.
 package images
 
 import (
@@ -7,6 +7,10 @@ import (
 
 	"sigs.k8s.io/yaml"
 )
+
+// Node are the folders that the node image is made of; the others are of
+// add-ons.
+var Node = []string{"containerd", "coredns", "etcd", "kubernetes", "local-path", "pause"}
 
 //go:embed pins.yaml
 var pins []byte

@@ -39,6 +39,10 @@ func Labprobe() ([]byte, error) { return read("labprobe") }
 // LabprobeWasm is the probe program for WASI preview 1.
 func LabprobeWasm() ([]byte, error) { return read("labprobe.wasm") }
 
-// Images is a tar archive of the Go modules below images/, and of the static
-// files of kind's node image in the folder kind/.
+// Images is a tar archive of the Go modules below images/ that the node image
+// is made of, and of the static files of kind's node image in the folder kind/.
 func Images() ([]byte, error) { return read("images.tar") }
+
+// Addons is a tar archive of the other Go modules below images/, those of
+// add-ons.
+func Addons() ([]byte, error) { return read("addons.tar") }

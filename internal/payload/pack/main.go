@@ -1,7 +1,8 @@
-// Command pack writes the sources of the images as a tar archive: the Go
-// modules below images/ and the static files of kind's node image, which it
-// takes from the kind module that labctl itself is built with. The same
-// sources give the same bytes.
+// Command pack writes the sources of images as tar archives: the Go modules
+// below images/, those of the node image apart from those of add-ons, so that
+// a new add-on makes no new node image; and the static files of kind's node
+// image, which it takes from the kind module that labctl itself is built
+// with. The same sources give the same bytes.
 package main
 
 import (
@@ -14,12 +15,15 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/isolation-stack/labctl/images"
 )
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./internal/payload/pack OUT.tar, in labctl's main folder")
+		fmt.Fprintln(os.Stderr, "usage: go run ./internal/payload/pack FOLDER, in labctl's main folder")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1]); err != nil {
@@ -38,12 +42,29 @@ func run(out string) error {
 	if err := json.Unmarshal(module, &kind); err != nil {
 		return fmt.Errorf("go mod download sigs.k8s.io/kind: %w", err)
 	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	if err := add(w, "images", "", isSource); err != nil {
+	ofNode := func(name string) bool {
+		folder, _, _ := strings.Cut(name, "/")
+		return slices.Contains(images.Node, folder)
+	}
+	err = write(filepath.Join(out, "images.tar"), func(w *tar.Writer) error {
+		if err := add(w, "images", "", func(name string) bool { return isSource(name) && ofNode(name) }); err != nil {
+			return err
+		}
+		return add(w, filepath.Join(kind.Dir, "images/base/files"), "kind", func(string) bool { return true })
+	})
+	if err != nil {
 		return err
 	}
-	if err := add(w, filepath.Join(kind.Dir, "images/base/files"), "kind", func(string) bool { return true }); err != nil {
+	return write(filepath.Join(out, "addons.tar"), func(w *tar.Writer) error {
+		return add(w, "images", "", func(name string) bool { return isSource(name) && !ofNode(name) })
+	})
+}
+
+// write writes one archive.
+func write(out string, fill func(*tar.Writer) error) error {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := fill(w); err != nil {
 		return err
 	}
 	if err := w.Close(); err != nil {

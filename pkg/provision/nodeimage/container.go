@@ -16,6 +16,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/process"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
 	"github.com/isolation-stack/labctl/pkg/provision/filelock"
+	"github.com/isolation-stack/labctl/pkg/provision/ociimage"
 )
 
 // prefix of the build containers' names. They have no label, because a commit
@@ -110,9 +111,9 @@ func (c *container) run(ctx context.Context, script string, stdin io.Reader, arg
 }
 
 // put writes files.
-func (c *container) put(ctx context.Context, entries []entry) error {
+func (c *container) put(ctx context.Context, entries []ociimage.Entry) error {
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(writeEntries(w, entries)) }()
+	go func() { w.CloseWithError(ociimage.Write(w, entries)) }()
 	defer func() { _ = r.Close() }() // ends the writer where tar ends early
 	_, err := c.run(ctx, "tar --extract --directory / --no-same-owner --file -", r)
 	return err

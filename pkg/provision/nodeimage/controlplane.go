@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/isolation-stack/labctl/pkg/process"
+	"github.com/isolation-stack/labctl/pkg/provision/ociimage"
 )
 
 // k8sPrograms are the names that the binary of images/kubernetes goes by.
@@ -24,10 +25,10 @@ var k8sPrograms = []string{
 type versions struct{ kubernetes, localPath, debian string }
 
 func (b *builder) versions() (v versions, err error) {
-	if v.kubernetes, err = b.src.version("kubernetes", "k8s.io/kubernetes"); err != nil {
+	if v.kubernetes, err = b.src.Version("kubernetes", "k8s.io/kubernetes"); err != nil {
 		return v, err
 	}
-	v.localPath, err = b.src.version("local-path", "github.com/rancher/local-path-provisioner")
+	v.localPath, err = b.src.Version("local-path", "github.com/rancher/local-path-provisioner")
 	v.debian = b.pins.Debian.Suite
 	return v, err
 }
@@ -61,30 +62,30 @@ func (b *builder) controlPlane(ctx context.Context, bins map[string]string, v ve
 	if err != nil {
 		return nil, err
 	}
-	pause, err := b.src.pauseImage()
+	pause, err := pauseImage(b.src)
 	if err != nil {
 		return nil, err
 	}
 	refs := append(strings.Fields(string(list.Stdout)), pause, v.podnetwork(), v.localPathImage(), v.helper())
 
-	k8s, err := layer(packed, k8sEntries("/usr/local/bin", bins["kubernetes"], k8sPrograms))
+	k8s, err := ociimage.Layer(ociimage.Packed, k8sEntries("/usr/local/bin", bins["kubernetes"], k8sPrograms))
 	if err != nil {
 		return nil, err
 	}
-	xtables, err := tarball.LayerFromFile(r.iptables, tarball.WithCompressionLevel(packed))
+	xtables, err := tarball.LayerFromFile(r.iptables, tarball.WithCompressionLevel(ociimage.Packed))
 	if err != nil {
 		return nil, err
 	}
-	busybox, err := tarball.LayerFromFile(r.busybox, tarball.WithCompressionLevel(packed))
+	busybox, err := tarball.LayerFromFile(r.busybox, tarball.WithCompressionLevel(ociimage.Packed))
 	if err != nil {
 		return nil, err
 	}
-	shell, err := layer(packed, links("busybox", "/usr/bin/sh", "/usr/bin/mkdir", "/usr/bin/rm"))
+	shell, err := ociimage.Layer(ociimage.Packed, links("busybox", "/usr/bin/sh", "/usr/bin/mkdir", "/usr/bin/rm"))
 	if err != nil {
 		return nil, err
 	}
 	single := func(file string) ([]v1.Layer, error) {
-		l, err := layer(packed, []entry{binary("/", file)})
+		l, err := ociimage.Layer(ociimage.Packed, []ociimage.Entry{ociimage.Binary("/", file)})
 		return []v1.Layer{l}, err
 	}
 	out := map[name.Tag]v1.Image{}
@@ -118,7 +119,7 @@ func (b *builder) controlPlane(ctx context.Context, bins map[string]string, v ve
 		if err != nil {
 			return nil, err
 		}
-		if out[tag], err = assemble(runtime.GOARCH, "labctl", config, layers...); err != nil {
+		if out[tag], err = ociimage.Assemble(runtime.GOARCH, "labctl", config, layers...); err != nil {
 			return nil, err
 		}
 	}
@@ -130,8 +131,8 @@ func (b *builder) controlPlane(ctx context.Context, bins map[string]string, v ve
 const containerPath = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/"
 
 // k8sEntries are the binary and links to it.
-func k8sEntries(dir, bin string, programs []string) []entry {
-	out := []entry{binary(dir, filepath.Join(bin, "kubernetes"))}
+func k8sEntries(dir, bin string, programs []string) []ociimage.Entry {
+	out := []ociimage.Entry{ociimage.Binary(dir, filepath.Join(bin, "kubernetes"))}
 	for _, p := range programs {
 		out = append(out, links("kubernetes", dir+"/"+p)...)
 	}
@@ -139,10 +140,10 @@ func k8sEntries(dir, bin string, programs []string) []entry {
 }
 
 // links are symbolic links to one target.
-func links(target string, paths ...string) []entry {
-	var out []entry
+func links(target string, paths ...string) []ociimage.Entry {
+	var out []ociimage.Entry
 	for _, p := range paths {
-		out = append(out, entry{path: p, link: target})
+		out = append(out, ociimage.Entry{Path: p, Link: target})
 	}
 	return out
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/isolation-stack/labctl/pkg/process"
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
+	"github.com/isolation-stack/labctl/pkg/provision/ociimage"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -138,16 +139,16 @@ func (b *builder) loadRaw(ctx context.Context, c *container, root string, bins m
 	if err != nil {
 		return err
 	}
-	rootLayer, err := tarball.LayerFromFile(root, tarball.WithCompressionLevel(stored))
+	rootLayer, err := tarball.LayerFromFile(root, tarball.WithCompressionLevel(ociimage.Stored))
 	if err != nil {
 		return err
 	}
-	filesLayer, err := layer(stored, files)
+	filesLayer, err := ociimage.Layer(ociimage.Stored, files)
 	if err != nil {
 		return err
 	}
 	// The author makes it another image than that of a build beside this one.
-	img, err := assemble(runtime.GOARCH, c.name, v1.Config{Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}, rootLayer, filesLayer)
+	img, err := ociimage.Assemble(runtime.GOARCH, c.name, v1.Config{Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}, rootLayer, filesLayer)
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func (b *builder) loadRaw(ctx context.Context, c *container, root string, bins m
 }
 
 // nodeFiles are the files of a node beside Debian's packages.
-func (b *builder) nodeFiles(bins map[string]string, v versions) ([]entry, error) {
+func (b *builder) nodeFiles(bins map[string]string, v versions) ([]ociimage.Entry, error) {
 	ours, err := embedded(baseFiles, "files")
 	if err != nil {
 		return nil, err
@@ -177,11 +178,11 @@ func (b *builder) nodeFiles(bins map[string]string, v versions) ([]entry, error)
 	if err != nil {
 		return nil, err
 	}
-	var out []entry
+	var out []ociimage.Entry
 	// The later of two files of one path counts.
-	for _, f := range append(append(b.src.below("kind"), ours...), common...) {
-		out = slices.DeleteFunc(out, func(e entry) bool { return e.path == "/"+f.name })
-		out = append(out, entry{path: "/" + f.name, mode: f.mode, content: v.fill(f.content)})
+	for _, f := range append(append(b.src.Below("kind"), ours...), common...) {
+		out = slices.DeleteFunc(out, func(e ociimage.Entry) bool { return e.Path == "/"+f.Name })
+		out = append(out, ociimage.Entry{Path: "/" + f.Name, Mode: f.Mode, Content: v.fill(f.Content)})
 	}
 	containerd, err := os.ReadDir(bins["containerd"])
 	if err != nil {
@@ -189,7 +190,7 @@ func (b *builder) nodeFiles(bins map[string]string, v versions) ([]entry, error)
 	}
 	for _, f := range containerd {
 		if !strings.HasPrefix(f.Name(), ".") {
-			out = append(out, binary("/usr/local/bin", filepath.Join(bins["containerd"], f.Name())))
+			out = append(out, ociimage.Binary("/usr/local/bin", filepath.Join(bins["containerd"], f.Name())))
 		}
 	}
 	out = append(out, k8sEntries("/usr/bin", bins["kubernetes"], []string{"kubeadm", "kubectl", "kubelet"})...)
@@ -199,6 +200,6 @@ func (b *builder) nodeFiles(bins map[string]string, v versions) ([]entry, error)
 	}
 	out = append(out, links("/usr/lib/systemd/systemd", "/usr/sbin/init")...)
 	return append(out,
-		entry{path: "/kind/version", mode: 0o644, content: []byte(v.kubernetes)},
+		ociimage.Entry{Path: "/kind/version", Mode: 0o644, Content: []byte(v.kubernetes)},
 	), nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
+	"github.com/isolation-stack/labctl/pkg/provision/gomodule"
 )
 
 // fake is an engine whose program is a shell script: it writes down how it is
@@ -54,16 +55,16 @@ func (f fake) calls(t *testing.T, begin string) []string {
 }
 
 // testSources are as small as sources can be.
-func testSources() sources {
-	return sources{hash: "h", files: []sourceFile{
-		{"kubernetes/go.mod", 0o644, []byte("module m\ngo 1.26.0\nrequire k8s.io/kubernetes v1.37.2\n")},
-		{"containerd/go.mod", 0o644, []byte("module m\nrequire github.com/containerd/containerd/v2 v2.4.2\n")},
-		{"etcd/go.mod", 0o644, []byte("module m\nrequire go.etcd.io/etcd/server/v3 v3.7.0\n")},
-		{"coredns/go.mod", 0o644, []byte("module m\nrequire github.com/coredns/coredns v1.14.6\n")},
-		{"local-path/go.mod", 0o644, []byte("module m\nrequire github.com/rancher/local-path-provisioner v0.0.30\n")},
-		{"kind/etc/containerd/config.toml", 0o644, []byte("version = 2\n  sandbox_image = \"r.example.org/pause:3.10\"\n")},
-		{"kind/etc/default/kubelet", 0o644, []byte("replaced\n")},
-		{"kind/usr/local/bin/entrypoint", 0o755, []byte("#!/bin/sh\n")},
+func testSources() gomodule.Sources {
+	return gomodule.Sources{Hash: "h", Files: []gomodule.File{
+		{Name: "kubernetes/go.mod", Mode: 0o644, Content: []byte("module m\ngo 1.26.0\nrequire k8s.io/kubernetes v1.37.2\n")},
+		{Name: "containerd/go.mod", Mode: 0o644, Content: []byte("module m\nrequire github.com/containerd/containerd/v2 v2.4.2\n")},
+		{Name: "etcd/go.mod", Mode: 0o644, Content: []byte("module m\nrequire go.etcd.io/etcd/server/v3 v3.7.0\n")},
+		{Name: "coredns/go.mod", Mode: 0o644, Content: []byte("module m\nrequire github.com/coredns/coredns v1.14.6\n")},
+		{Name: "local-path/go.mod", Mode: 0o644, Content: []byte("module m\nrequire github.com/rancher/local-path-provisioner v0.0.30\n")},
+		{Name: "kind/etc/containerd/config.toml", Mode: 0o644, Content: []byte("version = 2\n  sandbox_image = \"r.example.org/pause:3.10\"\n")},
+		{Name: "kind/etc/default/kubelet", Mode: 0o644, Content: []byte("replaced\n")},
+		{Name: "kind/usr/local/bin/entrypoint", Mode: 0o755, Content: []byte("#!/bin/sh\n")},
 	}}
 }
 

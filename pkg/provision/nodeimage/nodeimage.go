@@ -23,6 +23,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
 	"github.com/isolation-stack/labctl/pkg/provision/debian"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
+	"github.com/isolation-stack/labctl/pkg/provision/gomodule"
 	"sigs.k8s.io/kind/pkg/apis/config/defaults"
 )
 
@@ -70,7 +71,7 @@ type builder struct {
 	opts   Options
 	cache  artifact.Cache
 	pins   images.Pins
-	src    sources
+	src    gomodule.Sources
 	log    progress.Log
 	// patience is how long a registry may take to answer with the manifest
 	// when there is another way to the base.
@@ -170,7 +171,7 @@ func newBuilder(e *engine.Engine, o Options, log progress.Log) (*builder, error)
 	if err != nil {
 		return nil, err
 	}
-	src, err := readSources(tar)
+	src, err := gomodule.ReadSources(tar)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (b *builder) baseInputs(s Source) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := []string{"debian", recipe, runtime.GOARCH, b.src.hash, b.pins.Debian.Suite, setupScript, importScript}
+	in := []string{"debian", recipe, runtime.GOARCH, b.src.Hash, b.pins.Debian.Suite, setupScript, importScript}
 	in = append(in, b.pins.Debian.Node...)
 	return append(in, inputs(append(files, common...))...), nil
 }

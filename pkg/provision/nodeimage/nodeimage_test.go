@@ -203,7 +203,7 @@ func TestNodeDependsOnInputs(t *testing.T) {
 		same   bool
 	}{
 		{"nothing", Debian, func(*builder) {}, true},
-		{"sources of the images", Debian, func(b *builder) { b.src.hash = "other" }, false},
+		{"sources of the images", Debian, func(b *builder) { b.src.Hash = "other" }, false},
 		{"packages", Debian, func(b *builder) { b.pins.Debian.Node = append(b.pins.Debian.Node, "vim") }, false},
 		{"suite", Debian, func(b *builder) { b.pins.Debian.Suite = "forky" }, false},
 		{"gVisor", Debian, func(b *builder) { b.opts.GVisorDir = release(t) }, false},

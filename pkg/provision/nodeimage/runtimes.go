@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/provision/debian"
+	"github.com/isolation-stack/labctl/pkg/provision/ociimage"
 	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
 )
 
@@ -89,16 +90,16 @@ func (b *builder) addRuntimes(ctx context.Context, base, ref, id string) (err er
 	if err != nil {
 		return err
 	}
-	entries := []entry{{path: runtimes.ContainerdConfig, mode: 0o644, content: config}}
+	entries := []ociimage.Entry{{Path: runtimes.ContainerdConfig, Mode: 0o644, Content: config}}
 	common, err := embedded(commonFiles, "common")
 	if err != nil {
 		return err
 	}
 	for _, f := range common {
-		entries = append(entries, entry{path: "/" + f.name, mode: f.mode, content: f.content})
+		entries = append(entries, ociimage.Entry{Path: "/" + f.Name, Mode: f.Mode, Content: f.Content})
 	}
 	for _, f := range files {
-		entries = append(entries, entry{path: f.Path, mode: int64(f.Mode.Perm()), content: f.Content})
+		entries = append(entries, ociimage.Entry{Path: f.Path, Mode: int64(f.Mode.Perm()), Content: f.Content})
 	}
 	if err := c.put(ctx, entries); err != nil {
 		return err
@@ -124,9 +125,9 @@ func (b *builder) aptSources(ctx context.Context, c *container) error {
 	conf := append(apt.Acquire(),
 		fmt.Sprintf("Dir::Etc::SourceList %q;", aptFolder+"/sources.list"),
 		`Dir::Etc::SourceParts "/dev/null";`)
-	return c.put(ctx, []entry{
-		{path: keyring, mode: 0o644, from: apt.Keyring()},
-		{path: aptFolder + "/sources.list", mode: 0o644, content: []byte(strings.Join(apt.Sources(keyring), "\n") + "\n")},
-		{path: aptFolder + "/apt.conf", mode: 0o644, content: []byte(strings.Join(conf, "\n") + "\n")},
+	return c.put(ctx, []ociimage.Entry{
+		{Path: keyring, Mode: 0o644, From: apt.Keyring()},
+		{Path: aptFolder + "/sources.list", Mode: 0o644, Content: []byte(strings.Join(apt.Sources(keyring), "\n") + "\n")},
+		{Path: aptFolder + "/apt.conf", Mode: 0o644, Content: []byte(strings.Join(conf, "\n") + "\n")},
 	})
 }
