@@ -21,6 +21,7 @@ var benchCommands = []Command{
 		Name: "syscall-bench", Usage: "[--n N] [--rounds R]", Doc: "cost of system calls",
 		Outputs: syscallBenchOutputs, Run: runSyscallBench, Exclusive: true,
 	},
+	ioCommand,
 }
 
 type speedOptions struct {

@@ -65,7 +65,7 @@ func TestTable(t *testing.T) {
 var argsOf = map[string][]string{
 	"exit": {"3"}, "sleep": {"1s"}, "files": {"--inside", "/a", "--outside", "/b"},
 	"seccomp": {"kill", "mount"}, "memory": {"--bytes", "1Mi"}, "measure": {"--", "true"},
-	"processes": {"--pid", "1"},
+	"processes": {"--pid", "1"}, "io": {"--path", "/tmp"},
 }
 
 func TestOutputsAreWellFormed(t *testing.T) {
