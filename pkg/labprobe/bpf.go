@@ -3,6 +3,8 @@ package labprobe
 import (
 	"flag"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
@@ -16,6 +18,11 @@ var bpfCommands = []Command{
 		Name: "bpf-load", Usage: "[--uid UID]",
 		Doc:     "who may load a tracing program: root, a user, a user with CAP_BPF, a user with CAP_BPF and CAP_PERFMON",
 		Outputs: bpfLoadOutputs, Run: runBPFLoad,
+	},
+	{
+		Name:    "bpf-verify",
+		Doc:     "what the verifier takes: an access within and beyond a map's value, an unchecked pointer, a loop that ends and one that doesn't",
+		Outputs: bpfVerifyOutputs, Run: runBPFVerify,
 	},
 	{
 		Name: "bpf-overhead", Usage: "[--n N] [--rounds R]",
@@ -88,6 +95,46 @@ func bpfLoadOutputs(args []string) ([]evidence.Output, error) {
 		)
 	}
 	return outputs, nil
+}
+
+// verifiedKind is a program that bpf-verify offers to the verifier.
+type verifiedKind struct{ name, doc string }
+
+var verifiedKinds = []verifiedKind{
+	{"within", "a read of 8 bytes at offset 0 of a map's value of 8 bytes"},
+	{"beyond", "the same at offset 8"},
+	{"unchecked", "the same at offset 0 without a check for the null pointer"},
+	{"bounded", "a loop of 10 rounds"},
+	{"endless", "the same loop whose counter stays 0"},
+}
+
+func bpfVerifyOutputs(args []string) ([]evidence.Output, error) {
+	var outputs []evidence.Output
+	for _, k := range verifiedKinds {
+		outputs = append(outputs,
+			evidence.Output{Name: k.name + ".loads", Type: evidence.Bool, Doc: "the kernel takes " + k.doc},
+			evidence.Output{Name: k.name + ".errno", Type: evidence.String, Doc: "the error's name, empty where it loads"},
+			evidence.Output{Name: k.name + ".log", Type: evidence.String, Doc: "the verifier's reason, empty where it loads"},
+		)
+	}
+	return noArgs(outputs...)(args)
+}
+
+// reason is what a verifier's log says after the last instruction that it
+// looked at, without its figures and states.
+func reason(log []string) string {
+	var said []string
+	for _, line := range slices.Backward(log) {
+		if line != "" && line[0] >= '0' && line[0] <= '9' {
+			break
+		}
+		word, _, _ := strings.Cut(line, " ")
+		if !slices.Contains([]string{"", "processed", "verification", "stack", "cur", "old"}, word) {
+			said = append(said, line)
+		}
+	}
+	slices.Reverse(said)
+	return strings.Join(said, "; ")
 }
 
 type bpfOverheadParams struct{ n, rounds int }

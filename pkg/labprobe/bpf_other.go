@@ -10,4 +10,4 @@ import (
 
 // Only Linux has these.
 var runBPFLoad, runBPFOverhead, runBPFRetransmit, runBPFCookie,
-	runThrottleGap, runBurn func(context.Context, []string) (evidence.Set, error)
+	runThrottleGap, runBurn, runBPFVerify func(context.Context, []string) (evidence.Set, error)

@@ -19,5 +19,6 @@ var commands = slices.Concat(
 	nodeCommands,
 	bpfCommands,
 	networkCommands,
+	reachCommands,
 	hardwareCommands,
 )

@@ -37,6 +37,11 @@ var networkCommands = []Command{
 		Outputs: conntrackExhaustOutputs, Run: runConntrackExhaust,
 	},
 	{
+		Name: "conntrack-full", Usage: "[--limit N]",
+		Doc:     "fills the connection table of a network namespace to nf_conntrack_max: what becomes of the next connection",
+		Outputs: conntrackFullOutputs, Exclusive: true, Run: runConntrackFull,
+	},
+	{
 		Name: "flow-join", Usage: "[--direct]",
 		Doc:     "addresses that a client's application sees beside those of the server's socket, through destination NAT (as a Service has) or without, and conntrack's entry between them",
 		Outputs: flowJoinOutputs, Run: runFlowJoin,
@@ -200,6 +205,31 @@ func conntrackExhaustOutputs(args []string) ([]evidence.Output, error) {
 		{Name: "drop", Type: evidence.Int, Unit: "count", Doc: "drop of conntrack -S, all CPUs, since the start"},
 		{Name: "early_drop", Type: evidence.Int, Unit: "count", Doc: "early_drop of conntrack -S, all CPUs, since the start"},
 		{Name: "client.error", Type: evidence.String, Doc: "what the application of the first failed flow sees, empty where none failed"},
+	}, nil
+}
+
+type conntrackFullParams struct{ limit int }
+
+func parseConntrackFull(args []string) (p conntrackFullParams, err error) {
+	err = parse(args, func(f *flag.FlagSet) { f.IntVar(&p.limit, "limit", 1<<20, "") })
+	if err == nil && p.limit < 1 {
+		err = fmt.Errorf("--limit %d: want 1 or more", p.limit)
+	}
+	return p, err
+}
+
+func conntrackFullOutputs(args []string) ([]evidence.Output, error) {
+	if _, err := parseConntrackFull(args); err != nil {
+		return nil, err
+	}
+	return []evidence.Output{
+		{Name: "limit", Type: evidence.Int, Unit: "count", Doc: "nf_conntrack_max: entries that a network namespace may have"},
+		{Name: "entries", Type: evidence.Int, Unit: "count", Doc: "entries that were added before the kernel took no more"},
+		{Name: "refusal", Type: evidence.String, Doc: "the error of the entry that was refused, empty where none was"},
+		{Name: "before", Type: evidence.String, Doc: "a connection through the namespace before: open, or its error"},
+		{Name: "full", Type: evidence.String, Doc: "one while the table is full"},
+		{Name: "flushed", Type: evidence.String, Doc: "one after the table was emptied"},
+		{Name: "drop", Type: evidence.Int, Unit: "count", Doc: "drop of conntrack -S, all CPUs, during the connection while it was full"},
 	}, nil
 }
 

@@ -10,4 +10,5 @@ import (
 
 // Only Linux has these.
 var runTCPServe, runTCPDial, runTCPSelf, runSockets,
-	runConntrackExhaust, runFlowJoin func(context.Context, []string) (evidence.Set, error)
+	runConntrackExhaust, runFlowJoin, runConntrackFull,
+	runServe, runGet, runDNS, runConnect func(context.Context, []string) (evidence.Set, error)
