@@ -131,6 +131,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, field string) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
+		if v.Elem().Kind() == reflect.String && n.ShortTag() == "!!str" && n.Value == "" {
+			return // an empty text that is there says something (selector: "")
+		}
 		d.value(n, v.Elem(), field)
 	case reflect.Struct:
 		d.mapping(n, v, field)
@@ -145,6 +148,13 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, field string) {
 		}
 	case reflect.String:
 		d.text(n, v, field)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(n.Value)
+		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || err != nil {
+			d.addf(n, field, "is %s; write true or false", describe(n))
+			return
+		}
+		v.SetBool(b)
 	case reflect.Int:
 		i, err := strconv.Atoi(n.Value)
 		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil {

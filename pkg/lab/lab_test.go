@@ -54,8 +54,16 @@ func schema(kind string, with json.RawMessage) ([]evidence.Output, error) {
 	}, nil
 }
 
+// condition refuses the variable that isn't there.
+func condition(text string, one bool) error {
+	if one == strings.Contains(text, "objects") {
+		return errors.New("CEL: looks at what isn't there")
+	}
+	return nil
+}
+
 func against(t *testing.T) lab.Against {
-	return lab.Against{Schema: schema, Manifests: sub(t, "manifests"), Docs: sub(t, "docs")}
+	return lab.Against{Schema: schema, Manifests: sub(t, "manifests"), Docs: sub(t, "docs"), Condition: condition}
 }
 
 // edited is the example with one piece of text replaced.
@@ -105,7 +113,7 @@ func TestDocumentedExample(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ old, replacement, want string }{
 		"unknown field":     {"      show: [runc", "      shows: [runc", `30:7: spec.claims[0].shows: is no field of the spec; did you mean show?`},
-		"far from a field":  {"  layer: L-3\n  needs", "  colour: red\n  layer: L-3\n  needs", `11:3: spec.colour: is no field of the spec; known: document, title, layer, needs, manifests, claims, steps`},
+		"far from a field":  {"  layer: L-3\n  needs", "  colour: red\n  layer: L-3\n  needs", `11:3: spec.colour: is no field of the spec; known: document, title, layer, needs, intro, manifests, claims, examples, steps`},
 		"wrong type":        {"line: 9", "line: nine", `20:36: spec.claims[0].source.line: is the text "nine"; write a whole number`},
 		"number for text":   {"id: ex-1", "id: 29.10", `16:11: spec.claims[0].id: is the number 29.10; put it in quotes: "29.10"`},
 		"text for list":     {"manifests: [greeting.yaml]", "manifests: greeting.yaml", `14:14: spec.manifests: is the text "greeting.yaml"; write a list`},
@@ -153,6 +161,15 @@ func TestMistakes(t *testing.T) {
 		"text changed":      {"lines: 2", "lines: 1", `20:57: spec.claims[0].source.sha256: kernels.md changed at line 9: the digest is `},
 		"other heading":     {`heading: "1"`, `heading: "2"`, `20:25: spec.claims[0].source.heading: is "2", but the nearest heading above line 9 of kernels.md is "1. Containers"`},
 
+		"step's manifest":     {"labctl manifest greeting.yaml", "labctl manifest greetings.yaml greeting.yaml", `73:12: spec.steps[1].run: there is no manifest greetings.yaml: file does not exist`},
+		"check of nothing":    {"        name: greeting\n", "", `78:9: spec.steps[1].check: write name for one object, or selector for several`},
+		"check of two":        {"        name: greeting\n", "        name: greeting\n        selector: a=b\n", `78:9: spec.steps[1].check: write name for one object, or selector for several`},
+		"check's selector":    {"        name: greeting\n", "        selector: a in b\n", `79:19: spec.steps[1].check.selector: is no label selector: `},
+		"check's expression":  {"for: object != null", "for: objects != null", `80:14: spec.steps[1].check.for: CEL: looks at what isn't there`},
+		"check without run":   {"    - title: {en: Greet, zh: 打招呼}\n      run: |\n        labctl manifest greeting.yaml | kubectl apply -f -\n        kubectl get configmap greeting -o yaml\n", "    - title: {en: Greet, zh: 打招呼}\n", `75:9: spec.steps[1].check: is for a step with a command`},
+		"check without words": {"        hint: {en: Apply the manifest., zh: 应用这个清单。}\n", "        hint: {en: Apply the manifest.}\n", `81:15: spec.steps[1].check.hint.zh: is missing`},
+		"check of no cluster": {"    runtimes: [runc, gvisor]\n  manifests: [greeting.yaml]", "    nodes: 0", `77:9: spec.steps[1].check: looks at a cluster, but spec.needs.nodes is 0`},
+
 		"CEL syntax":           {"boot_id == node", "boot_id === node", `29:37: spec.claims[0].decide: CEL: Syntax error: token recognition error`},
 		"CEL unknown name":     {"== node.kernel.boot_id", "== node.kernel.bootid", `29:38: spec.claims[0].decide: CEL: no probe of this claim gives node.kernel.bootid; did you mean node.kernel.boot_id?`},
 		"CEL type":             {`gvisor.start < duration("10s")`, "gvisor.start < 10", `53:24: spec.claims[1].decide: CEL: found no matching overload for '_<_' applied to '(duration, int)'`},
@@ -169,6 +186,18 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", problems.Error(), want)
 			}
 		})
+	}
+}
+
+// TestEmptySelector: an empty selector is one that takes all.
+func TestEmptySelector(t *testing.T) {
+	fsys := edited(t, "        name: greeting\n        for: object != null && object.data.text != \"\"", "        selector: \"\"\n        for: size(objects) > 0")
+	if problems := lab.Lint(fsys, against(t)); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	l, _ := lab.Load(fsys, example)
+	if s := l.Spec.Steps[1].Check.Selector; s == nil || *s != "" {
+		t.Errorf("the selector is %v", s)
 	}
 }
 

@@ -17,6 +17,9 @@ type Against struct {
 	Schema Schema
 	// Manifests is the folder that spec.manifests are relative to.
 	Manifests fs.FS
+	// Condition says what is wrong with CEL over object (one), or over
+	// objects; nil leaves the checks of steps uncompiled.
+	Condition func(text string, one bool) error
 	// Docs is the folder that documents are relative to; nil leaves the
 	// sources of claims unchecked.
 	Docs fs.FS
@@ -40,6 +43,7 @@ func (l *Lab) Lint(against Against) Problems {
 			problems = append(problems, l.problemf(fmt.Sprintf("spec.manifests[%d]", i), "there is no manifest %s: %v", m, reason(err)))
 		}
 	}
+	problems = append(problems, l.lintSteps(against)...)
 	if against.Docs != nil {
 		problems = append(problems, l.lintSources(against.Docs)...)
 	} else {

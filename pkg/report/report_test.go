@@ -104,6 +104,9 @@ func TestReports(t *testing.T) {
 	golden(t, "table.txt", report.Table(r, report.Options{}))
 	golden(t, "table-color.txt", report.Table(r, report.Options{Color: true}))
 	golden(t, "table-zh.txt", report.Table(r, report.Options{Language: report.Chinese}))
+	one := r
+	one.Labs = r.Labs[:1]
+	golden(t, "table-lab.txt", report.Table(one, report.Options{}))
 	golden(t, "wide.txt", report.Wide(r, report.Options{}))
 	golden(t, "wide-zh.txt", report.Wide(r, report.Options{Language: report.Chinese}))
 	golden(t, "markdown.md", report.Markdown(r, report.Options{}))
@@ -186,6 +189,33 @@ func TestEmpty(t *testing.T) {
 		if _, err := report.Write(format, r, report.Options{}); err != nil {
 			t.Errorf("%s: %v", format, err)
 		}
+	}
+}
+
+// TestGuide writes one guide in every format and language.
+func TestGuide(t *testing.T) {
+	labs, problems := lab.Catalogue(os.DirFS("../lab/testdata/catalogue"))
+	if problems.Err() != nil {
+		t.Fatal(problems)
+	}
+	for name, c := range map[string]struct {
+		format string
+		o      report.Options
+	}{
+		"guide.txt":       {"text", report.Options{}},
+		"guide-zh.txt":    {"text", report.Options{Language: report.Chinese}},
+		"guide-color.txt": {"text", report.Options{Color: true}},
+		"guide.md":        {"markdown", report.Options{}},
+		"guide.zh.md":     {"markdown", report.Options{Language: report.Chinese}},
+	} {
+		b, err := report.Guide(c.format, labs[0], c.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, b)
+	}
+	if _, err := report.Guide("json", labs[0], report.Options{}); err == nil || err.Error() != `unknown format "json"; write one of text, markdown` {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -18,19 +19,38 @@ const (
 
 // Table is a row a claim, ordered by layer: layer, claim, verdict, expected,
 // evidence in a few words; then what needs a look, then the totals a layer.
+// Of several labs it is a row a document, and the claims that need a look.
 func Table(r result.Result, o Options) []byte {
-	return table(r, o, []string{"LAYER", "CLAIM", "VERDICT", "EXPECTED", "EVIDENCE"}, func(c claim) []string {
-		return []string{short(because(c.Claim, o, valueWidth), evidenceWidth)}
-	})
+	var b bytes.Buffer
+	claims := byLayer(r)
+	rows := claims
+	if len(r.Labs) > 1 {
+		documents(&b, r, o)
+		rows = slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return c.OK || c.Outcome() == result.NotRun })
+	}
+	if len(r.Labs) > 1 && len(rows) > 0 {
+		b.WriteByte('\n')
+	}
+	if len(r.Labs) < 2 || len(rows) > 0 {
+		claimRows(&b, rows, o, []string{"LAYER", "CLAIM", "VERDICT", "EXPECTED", "EVIDENCE"}, func(c claim) []string {
+			return []string{short(because(c.Claim, o, valueWidth), evidenceWidth)}
+		})
+	}
+	rest(&b, r, claims, o)
+	return b.Bytes()
 }
 
 // Wide is Table with the lab, the statement, how long it took, and everything
 // in full length.
 func Wide(r result.Result, o Options) []byte {
+	var b bytes.Buffer
+	claims := byLayer(r)
 	header := []string{"LAYER", "CLAIM", "VERDICT", "EXPECTED", "LAB", "SECONDS", "STATEMENT", "EVIDENCE"}
-	return table(r, o, header, func(c claim) []string {
+	claimRows(&b, claims, o, header, func(c claim) []string {
 		return []string{c.lab, fmt.Sprintf("%.1f", c.Seconds), oneLine(o.text(c.Statement)), oneLine(because(c.Claim, o, 0))}
 	})
+	rest(&b, r, claims, o)
+	return b.Bytes()
 }
 
 // claim is a claim with the name of its lab.
@@ -73,12 +93,12 @@ func because(c result.Claim, o Options, width int) string {
 	return strings.Join(words, " ")
 }
 
-func table(r result.Result, o Options, header []string, rest func(claim) []string) []byte {
-	var b bytes.Buffer
-	claims := byLayer(r)
+// claimRows is a row a claim; more gives what stands in a row after the
+// verdicts.
+func claimRows(b *bytes.Buffer, claims []claim, o Options, header []string, more func(claim) []string) {
 	g := grid{header: header}
 	for _, c := range claims {
-		g.row(append([]string{string(c.Layer), c.ID, c.Outcome(), string(c.Expected)}, rest(c)...)...)
+		g.row(append([]string{string(c.Layer), c.ID, c.Outcome(), string(c.Expected)}, more(c)...)...)
 	}
 	if o.Color {
 		g.style = func(row, column int) string {
@@ -88,11 +108,43 @@ func table(r result.Result, o Options, header []string, rest func(claim) []strin
 			return color(claims[row].Claim)
 		}
 	}
-	g.write(&b)
-	attention(&b, r, claims, o)
+	g.write(b)
+}
+
+// rest is what follows the rows: what fails the run, and the totals a layer.
+func rest(b *bytes.Buffer, r result.Result, claims []claim, o Options) {
+	attention(b, r, claims, o)
 	b.WriteByte('\n')
-	totals(&b, r)
-	return b.Bytes()
+	totals(b, r)
+}
+
+// documents is a row a lab with the verdicts of its claims, and one of all.
+func documents(b *bytes.Buffer, r result.Result, o Options) {
+	g := grid{header: []string{"LAB", "CLAIMS", "CONFIRMED", "REFUTED", "INCONCLUSIVE", "UNTESTABLE", "PLANNED", "ERRORS", "UNEXPECTED", "SECONDS", "DOCUMENT"}}
+	row := func(name string, t result.Total, seconds float64, document string) {
+		row := []string{name}
+		for _, n := range []int{t.Claims, t.Confirmed, t.Refuted, t.Inconclusive, t.Untestable, t.Planned, t.Errors, t.Failed} {
+			row = append(row, fmt.Sprint(n))
+		}
+		g.row(append(row, fmt.Sprintf("%.1f", seconds), document)...)
+	}
+	for _, l := range r.Labs {
+		row(l.Name, l.Total(), l.Seconds, path.Base(l.Document))
+	}
+	row("all", r.Sum(), r.Finished.Sub(r.Started).Seconds(), "")
+	if o.Color {
+		unexpected := slices.Index(g.header, "UNEXPECTED")
+		g.style = func(row, column int) string {
+			switch {
+			case column != unexpected:
+				return ""
+			case g.rows[row][column] == "0":
+				return green
+			}
+			return red
+		}
+	}
+	g.write(b)
 }
 
 // SGR codes (ECMA-48 8.3.117): red, green, yellow, faint.

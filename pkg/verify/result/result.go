@@ -185,6 +185,15 @@ func (r Result) Totals() []Total {
 	return totals
 }
 
+// Total counts the claims of a lab.
+func (l Lab) Total() Total {
+	var t Total
+	for _, c := range l.Claims {
+		t.add(c)
+	}
+	return t
+}
+
 // Sum counts all claims.
 func (r Result) Sum() Total {
 	var t Total
@@ -204,6 +213,18 @@ func (r Result) claims() func(yield func(Claim) bool) {
 			}
 		}
 	}
+}
+
+// Failed are the ids of the claims that failed the run: those whose verdict
+// wasn't the expected one, that broke, or that weren't reached.
+func (r Result) Failed() []string {
+	var ids []string
+	for c := range r.claims() {
+		if !c.OK {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
 }
 
 // The exit codes of a run.
