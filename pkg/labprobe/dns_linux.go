@@ -73,6 +73,7 @@ func (r resolver) candidates(name string) []string {
 // dnsReply is what a server says to one question.
 type dnsReply struct {
 	rcode           string
+	answered        bool
 	answers, cnames []string
 	ttl             time.Duration
 	records         int
@@ -110,7 +111,7 @@ func runDNS(ctx context.Context, args []string) (evidence.Set, error) {
 	var lookupErr error
 	rounds, after, err := p.until(ctx, func() bool {
 		questions, reply, lookupErr = p.lookup(ctx, names)
-		return lookupErr != nil || p.want == "" || reply.rcode == p.want
+		return lookupErr != nil || p.want == "" || reply.rcode == p.want || p.want == unanswered && !reply.answered
 	})
 	if err := errors.Join(err, lookupErr); err != nil {
 		return nil, err
@@ -248,7 +249,7 @@ func (p dnsParams) read(b []byte, id uint16) (reply dnsReply, truncated bool, er
 	if m.ID != id || !m.Response {
 		return reply, false, errors.New("it belongs to another question")
 	}
-	reply.rcode = rcodeName(m.RCode)
+	reply.rcode, reply.answered = rcodeName(m.RCode), true
 	reply.authoritative = m.Authoritative
 	reply.records = len(m.Answers)
 	for i, a := range m.Answers {

@@ -28,12 +28,12 @@ var reachCommands = []Command{
 		Outputs: getOutputs, Run: runGet,
 	},
 	{
-		Name: "dns", Usage: "[--type T] [--server IP] [--search] [--tcp] [--timeout D] [--want RCODE] [--wait D] NAME",
+		Name: "dns", Usage: "[--type T] [--server IP] [--search] [--tcp] [--timeout D] [--want RCODE|unanswered] [--wait D] NAME",
 		Doc:     "asks a DNS server, without libc: records, response code, TTL",
 		Outputs: dnsOutputs, Run: runDNS,
 	},
 	{
-		Name: "connect", Usage: "[--timeout D] [--want OUTCOME] [--wait D] HOST PORT",
+		Name: "connect", Usage: "[--timeout D] [--want OUTCOME|closed] [--wait D] HOST PORT",
 		Doc:     "opens a TCP connection: open, refused, timeout",
 		Outputs: connectOutputs, Run: runConnect,
 	},
@@ -164,6 +164,10 @@ var recordTypes = []string{"A", "AAAA", "CNAME", "PTR", "SRV", "TXT"}
 // question may end with.
 var responseCodes = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "timeout", "ECONNREFUSED"}
 
+// unanswered wants a question that no server answers, whatever becomes of it:
+// some policy engines drop packets, some refuse them.
+const unanswered = "unanswered"
+
 type dnsParams struct {
 	patience
 	kind, name  string
@@ -201,7 +205,7 @@ func parseDNS(args []string) (p dnsParams, err error) {
 			p.name = reverseName(addr)
 		}
 	}
-	return p, p.check(append([]string{""}, responseCodes...)...)
+	return p, p.check(append([]string{"", unanswered}, responseCodes...)...)
 }
 
 // reverseName is the name that an address has in reverse (RFC 1035, RFC 3596).
@@ -246,6 +250,9 @@ func dnsOutputs(args []string) ([]evidence.Output, error) {
 // drops is a timeout.
 var connectOutcomes = []string{"open", "refused", "timeout", "unreachable", "unresolved"}
 
+// closed wants a connection that doesn't open, whatever becomes of it.
+const closed = "closed"
+
 type connectParams struct {
 	patience
 	address string
@@ -264,7 +271,7 @@ func parseConnect(args []string) (p connectParams, err error) {
 	if _, err := net.LookupPort("tcp", f.Arg(1)); err != nil {
 		return p, fmt.Errorf("port: %w", err)
 	}
-	return p, p.check(append([]string{""}, connectOutcomes...)...)
+	return p, p.check(append([]string{"", closed}, connectOutcomes...)...)
 }
 
 func connectOutputs(args []string) ([]evidence.Output, error) {

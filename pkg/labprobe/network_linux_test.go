@@ -183,6 +183,8 @@ func TestConnect(t *testing.T) {
 		{"refused", gone.Addr().String(), "", "refused"},
 		{"refused where it is wanted open", gone.Addr().String(), "--want open --wait 1ms", "refused"},
 		{"refused as wanted", gone.Addr().String(), "--want refused --wait 10s", "refused"},
+		{"closed as wanted", gone.Addr().String(), "--want closed --wait 1h", "refused"},
+		{"open where it is wanted closed", open, "--want closed --wait 1ms", "open"},
 		{"no such name", "nosuch.invalid:80", "", "unresolved"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -313,6 +315,8 @@ func TestDNS(t *testing.T) {
 		{"--type TXT text", address, map[string]string{"answers": "[dns-version=1.1.0]", "ttl": "0s"}},
 		{"nosuch", address, map[string]string{"rcode": "NXDOMAIN", "answers": "[]"}},
 		{"--want NOERROR --wait 1ms nosuch", address, map[string]string{"rcode": "NXDOMAIN"}},
+		{"--want unanswered --wait 1h --timeout 50ms web", silent, map[string]string{"rcode": "timeout"}},
+		{"--want unanswered --wait 1ms nosuch", address, map[string]string{"rcode": "NXDOMAIN"}},
 		{"--timeout 50ms web", silent, map[string]string{"rcode": "timeout"}},
 	} {
 		t.Run(c.line, func(t *testing.T) {
