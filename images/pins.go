@@ -22,6 +22,8 @@ type Pins struct {
 		Suite string `json:"suite"`
 		// Node are the packages of the node image that is built here.
 		Node []string `json:"node"`
+		// Docker are the packages of the container that has labctl's Docker.
+		Docker []string `json:"docker"`
 	} `json:"debian"`
 }
 

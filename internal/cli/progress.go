@@ -97,8 +97,8 @@ func stateDir() string {
 	return filepath.Join(home, ".local", "state", "labctl")
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
