@@ -54,6 +54,24 @@ func parseResolvConf(text string) resolver {
 	return r
 }
 
+// server is the one that is named (IP or IP:PORT), or the first of the file.
+func (r resolver) server(named string) (netip.AddrPort, error) {
+	if named == "" {
+		if len(r.servers) == 0 {
+			return netip.AddrPort{}, errors.New("no DNS server: /etc/resolv.conf names none")
+		}
+		return r.servers[0], nil
+	}
+	if addr, err := netip.ParseAddr(named); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	server, err := netip.ParseAddrPort(named)
+	if err != nil {
+		return server, fmt.Errorf("--server %q: want IP or IP:PORT", named)
+	}
+	return server, nil
+}
+
 // candidates are the names that a resolver asks for, in its order: one with
 // fewer than ndots dots is tried below the search domains first.
 func (r resolver) candidates(name string) []string {
@@ -92,16 +110,15 @@ func runDNS(ctx context.Context, args []string) (evidence.Set, error) {
 	}
 	const file = "/etc/resolv.conf"
 	text, err := os.ReadFile(file)
-	if err != nil && !p.server.IsValid() {
+	if err != nil && p.server == "" {
 		return nil, fmt.Errorf("no DNS server: %w", err)
 	}
 	conf := parseResolvConf(string(text))
-	if !p.server.IsValid() {
-		if len(conf.servers) == 0 {
-			return nil, fmt.Errorf("no DNS server: %s names none", file)
-		}
-		p.server = conf.servers[0]
+	server, err := conf.server(p.server)
+	if err != nil {
+		return nil, err
 	}
+	p.server = server.String()
 	names := []string{strings.TrimSuffix(p.name, ".") + "."}
 	if p.search {
 		names = conf.candidates(p.name)
@@ -116,7 +133,7 @@ func runDNS(ctx context.Context, args []string) (evidence.Set, error) {
 	if err := errors.Join(err, lookupErr); err != nil {
 		return nil, err
 	}
-	source := "question to " + p.server.String()
+	source := "question to " + p.server
 	r := newRecord(outputs)
 	r.put("rcode", reply.rcode, "program", source)
 	r.put("answers", reply.answers, "program", source)
@@ -127,7 +144,7 @@ func runDNS(ctx context.Context, args []string) (evidence.Set, error) {
 	r.put("authoritative", reply.authoritative, "program", source)
 	r.put("name", questions[len(questions)-1], "program", source)
 	r.put("questions", questions, "program", source)
-	r.put("server", p.server.String(), "file", file)
+	r.put("server", p.server, "file", file)
 	r.put("search", conf.search, "file", file)
 	r.put("time", reply.time, "clock", source)
 	r.put("rounds", rounds, "program", source)
@@ -211,7 +228,7 @@ func (p dnsParams) exchange(ctx context.Context, network string, question []byte
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, p.server.String())
+	conn, err := d.DialContext(ctx, network, p.server)
 	if err != nil {
 		return nil, err
 	}

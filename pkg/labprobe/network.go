@@ -171,16 +171,15 @@ const unanswered = "unanswered"
 type dnsParams struct {
 	patience
 	kind, name  string
-	server      netip.AddrPort // not valid: those of /etc/resolv.conf
+	server      string // IP or IP:PORT; empty: that of /etc/resolv.conf
 	search, tcp bool
 }
 
 func parseDNS(args []string) (p dnsParams, err error) {
 	f := newFlags()
 	p.flags(f, "")
-	var server string
 	f.StringVar(&p.kind, "type", "A", "")
-	f.StringVar(&server, "server", "", "")
+	f.StringVar(&p.server, "server", "", "")
 	f.BoolVar(&p.search, "search", false, "")
 	f.BoolVar(&p.tcp, "tcp", false, "")
 	if err := f.Parse(args); err != nil {
@@ -192,13 +191,6 @@ func parseDNS(args []string) (p dnsParams, err error) {
 	p.name = f.Arg(0)
 	if !slices.Contains(recordTypes, p.kind) {
 		return p, fmt.Errorf("--type %q: want one of %s", p.kind, strings.Join(recordTypes, ", "))
-	}
-	if server != "" {
-		if addr, err := netip.ParseAddr(server); err == nil {
-			p.server = netip.AddrPortFrom(addr, 53)
-		} else if p.server, err = netip.ParseAddrPort(server); err != nil {
-			return p, fmt.Errorf("--server %q: want IP or IP:PORT", server)
-		}
 	}
 	if p.kind == "PTR" {
 		if addr, err := netip.ParseAddr(p.name); err == nil {

@@ -380,6 +380,22 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+func TestDNSServer(t *testing.T) {
+	file := parseResolvConf("nameserver 10.96.0.10\nnameserver 10.96.0.11\n")
+	for _, c := range []struct {
+		r           resolver
+		named, want string // want is empty where it is an error
+	}{
+		{file, "", "10.96.0.10:53"}, {file, "192.0.2.1", "192.0.2.1:53"}, {file, "192.0.2.1:5353", "192.0.2.1:5353"},
+		{resolver{}, "2001:db8::1", "[2001:db8::1]:53"}, {resolver{}, "", ""}, {file, "dns.example", ""},
+	} {
+		got, err := c.r.server(c.named)
+		if (err == nil) != (c.want != "") || err == nil && got.String() != c.want {
+			t.Errorf("%q: %v, %v", c.named, got, err)
+		}
+	}
+}
+
 func TestReverseName(t *testing.T) {
 	for addr, want := range map[string]string{
 		"10.96.0.1":   "1.0.96.10.in-addr.arpa",
@@ -403,7 +419,7 @@ func TestReachUsage(t *testing.T) {
 	for _, line := range []string{
 		"serve --port 70000", "serve x", "serve --for 0s",
 		"get", "get ftp://x", "get http://", "get --count 0 http://x", "get --want no http://x", "get --timeout 0s http://x", "get --wait -1s http://x",
-		"dns", "dns --type MX x", "dns --server x x", "dns --want x x", "dns a b",
+		"dns", "dns --type MX x", "dns --want x x", "dns a b",
 		"connect", "connect a", "connect a nosuch", "connect --want shut a 1", "env", "conntrack-full --limit 0", "bpf-verify x",
 	} {
 		words := strings.Fields(line)
