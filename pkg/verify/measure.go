@@ -104,7 +104,17 @@ func (r *run) measure(ctx context.Context, namespace string, claims []lab.Compil
 		}
 	}
 	step.Update(0, total, "")
+	env.Later = r.pending.add
 	measure(together, sideBySide)
+	if len(alone) == 0 {
+		return
+	}
+	// What is being removed would disturb those that want to be alone. That it
+	// isn't gone in time is no reason to stop; it is said at the end of the run.
+	if err := r.settle(ctx); err != nil {
+		r.pending.add(func(context.Context) error { return err })
+	}
+	env.Later = nil
 	measure(alone, 1)
 }
 
@@ -113,7 +123,8 @@ func (r *run) one(ctx context.Context, m measurement, env probe.Environment) out
 	if ctx.Err() != nil {
 		return outcome{interrupted: true}
 	}
-	limited, cancel := context.WithTimeout(ctx, r.Timeout)
+	timeout := r.timeout(m.probe)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
 	answer := make(chan outcome, 1)
@@ -142,7 +153,7 @@ func (r *run) one(ctx context.Context, m measurement, env probe.Environment) out
 	case ctx.Err() != nil && o.err != nil:
 		o = outcome{interrupted: true}
 	case limited.Err() != nil && o.err != nil && !errors.As(o.err, &untestable):
-		o.err = fmt.Errorf("took longer than %s: %w", r.Timeout, o.err)
+		o.err = fmt.Errorf("took longer than %s: %w", timeout, o.err)
 	case o.err == nil, errors.As(o.err, &untestable):
 		set, err := declared(o.set, m.probe.Outputs())
 		if o.set = set; err != nil {
@@ -151,6 +162,18 @@ func (r *run) one(ctx context.Context, m measurement, env probe.Environment) out
 	}
 	o.seconds = time.Since(began).Seconds()
 	return o
+}
+
+// timeout is how long a probe may take: what the user says, else the default,
+// or more where the probe knows that it may need it.
+func (r *run) timeout(p probe.Probe) time.Duration {
+	if r.Timeout != 0 {
+		return r.Timeout
+	}
+	if l, ok := p.(probe.Limited); ok {
+		return max(DefaultTimeout, l.Limit())
+	}
+	return DefaultTimeout
 }
 
 // declared checks a set against what its probe declares: names, types, units.

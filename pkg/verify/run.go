@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
@@ -35,7 +36,8 @@ type Setup struct {
 	API API
 	// Version of labctl, for the result.
 	Version string
-	// Timeout of one probe; DefaultTimeout if 0.
+	// Timeout of one probe; DefaultTimeout if 0, or what the probe says it may
+	// take if that is more.
 	Timeout time.Duration
 	// Log may be nil.
 	Log progress.Log
@@ -90,9 +92,6 @@ func Run(ctx context.Context, plan Plan, setup Setup) (result.Result, error) {
 	if r.Log == nil {
 		r.Log = progress.Discard
 	}
-	if r.Timeout == 0 {
-		r.Timeout = DefaultTimeout
-	}
 	compiled := make([][]lab.Compiled, len(plan.Labs))
 	problems := lab.Unique(plan.Labs)
 	for i, l := range plan.Labs {
@@ -123,10 +122,12 @@ func Run(ctx context.Context, plan Plan, setup Setup) (result.Result, error) {
 			out.Labs = append(out.Labs, r.lab(ctx, l, compiled[i], plan.Strict))
 		}
 	}
+	errs := []error{r.settle(ctx)}
 	if s, ok := r.spaces[sharedNamespace]; ok {
-		if err := r.close(ctx, s); err != nil {
-			out.Labs[0].Error = joinText(out.Labs[0].Error, err.Error())
-		}
+		errs = append(errs, r.close(ctx, s))
+	}
+	if err := errors.Join(errs...); err != nil {
+		out.Labs[0].Error = joinText(out.Labs[0].Error, err.Error())
 	}
 	out.Interrupted = ctx.Err() != nil
 	out.Finished = time.Now().UTC()
@@ -155,6 +156,8 @@ type run struct {
 	Setup
 	seen   map[string]outcome
 	spaces map[string]*space
+	// pending are what probes deleted and nobody has waited for yet.
+	pending settling
 }
 
 // space is a namespace that the run opened.
@@ -197,12 +200,15 @@ func (r *run) lab(ctx context.Context, l *lab.Lab, claims []lab.Compiled, strict
 
 // open gives the lab a namespace, if it needs a cluster and there is one.
 func (r *run) open(ctx context.Context, l *lab.Lab, claims []lab.Compiled) (*space, error) {
-	probes := 0
+	probes, namespaced := 0, len(l.Spec.Manifests) > 0
 	for _, c := range claims {
 		probes += len(c.Probes)
+		for _, p := range c.Probes {
+			namespaced = namespaced || slices.ContainsFunc(r.Kinds, func(k probe.Kind) bool { return k.Name == p.Kind && k.Namespaced })
+		}
 	}
 	clusterless := l.Spec.Needs.Nodes != nil && *l.Spec.Needs.Nodes == 0
-	if r.API == nil || clusterless || probes == 0 {
+	if r.API == nil || clusterless || probes == 0 || !namespaced {
 		return &space{}, nil
 	}
 	name := sharedNamespace

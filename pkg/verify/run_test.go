@@ -111,7 +111,7 @@ func (s scripted) Run(ctx context.Context, env probe.Environment) (evidence.Set,
 func newStage() *stage { return &stage{runs: map[string]int{}, namespaces: map[string]bool{}} }
 
 func (g *stage) kinds() []probe.Kind {
-	return []probe.Kind{{Name: "scripted", New: func(params []byte) (probe.Probe, error) {
+	return []probe.Kind{{Name: "scripted", Namespaced: true, New: func(params []byte) (probe.Probe, error) {
 		p := scripted{stage: g}
 		err := probe.Decode(params, &p)
 		return p, err

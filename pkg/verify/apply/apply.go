@@ -4,13 +4,12 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -39,15 +37,11 @@ const (
 	NamespaceLabel = "labctl.dev/namespace"
 )
 
-// kindLimit is how long a kind may take to be served after its
-// CustomResourceDefinition was applied.
-const kindLimit = 15 * time.Second
-
 // Applier applies manifests to one cluster.
 type Applier struct {
 	manifests fs.FS
 	objects   dynamic.Interface
-	server    discovery.DiscoveryInterface
+	server    discovery.CachedDiscoveryInterface
 	mapper    *restmapper.DeferredDiscoveryRESTMapper
 }
 
@@ -60,17 +54,19 @@ func New(config *rest.Config, manifests fs.FS) (*Applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client of the cluster: %w", err)
 	}
-	server, err := discovery.NewDiscoveryClientForConfig(config)
+	discover, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client of the cluster: %w", err)
 	}
-	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(server))
+	server := memory.NewMemCacheClient(discover)
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(server)
 	return &Applier{manifests: manifests, objects: objects, server: server, mapper: mapper}, nil
 }
 
 var (
 	namespaces      = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	nodes           = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	pods            = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	serviceAccounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 )
 
@@ -97,11 +93,14 @@ func (a *Applier) Facts(ctx context.Context) (result.Cluster, error) {
 	return cluster, nil
 }
 
+// Objects is the client of all the cluster's objects.
+func (a *Applier) Objects() dynamic.Interface { return a.objects }
+
 // Open makes the namespace and applies the manifests there, in their order.
 // Errors of the API server carry file and line. Close removes all that Open
 // made and waits until it is gone or ctx ends; it is never nil.
 func (a *Applier) Open(ctx context.Context, namespace string, manifests []string) (func(context.Context) error, error) {
-	s := &session{Applier: a, namespace: namespace}
+	s := &Session{Applier: a, namespace: namespace}
 	var objects []Object
 	for _, path := range manifests {
 		parsed, err := Parse(a.manifests, path)
@@ -113,30 +112,25 @@ func (a *Applier) Open(ctx context.Context, namespace string, manifests []string
 	if err := s.own(ctx); err != nil {
 		return s.close, err
 	}
-	// Pods are refused until their ServiceAccount is there. Its controller
-	// would make the same object a little later.
-	account := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "default"},
-	}}
-	_, err := a.objects.Resource(serviceAccounts).Namespace(namespace).Create(ctx, account, metav1.CreateOptions{FieldManager: FieldManager})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return s.close, fmt.Errorf("namespace %s: making its ServiceAccount: %w", namespace, err)
+	if err := s.account(ctx, namespace); err != nil {
+		return s.close, err
 	}
 	for _, o := range objects {
-		if err := s.apply(ctx, o); err != nil {
+		if _, err := s.Apply(ctx, o, ServerSide); err != nil {
 			return s.close, err
 		}
 	}
 	return s.close, nil
 }
 
-// session is one namespace and what was applied for it.
-type session struct {
+// Session is a namespace of labctl's own, or several, and what was applied
+// for it.
+type Session struct {
 	*Applier
 	namespace string
-	owned     bool   // the namespace is ours
-	release   func() // ends the hold on it
-	// outside are the objects that don't go with the namespace, in the order
+	owned     []string // the namespaces that are ours, namespace first
+	release   func()   // ends the hold on them
+	// outside are the objects that don't go with the namespaces, in the order
 	// in which they were applied.
 	outside []placed
 }
@@ -148,30 +142,47 @@ type placed struct {
 	uid    types.UID
 }
 
-func (s *session) apply(ctx context.Context, o Object) error {
-	mapping, err := s.mapping(ctx, o)
+// Mode is how an object is sent.
+type Mode string
+
+// The modes: server-side apply (KEP-555), a POST, and server-side apply that
+// asks only (dry run: all of the admission, nothing stored).
+const (
+	ServerSide Mode = ""
+	Create     Mode = "create"
+	DryRun     Mode = "dry-run"
+)
+
+// Apply sends an object, strictly (an unknown field is refused), and returns
+// what the API server answers. An object outside of the session's namespaces
+// that the session didn't make is an error and left alone. A refusal is an
+// error that wraps an apierrors.APIStatus, or a *meta.NoKindMatchError where
+// the API server has no such kind.
+func (s *Session) Apply(ctx context.Context, o Object, mode Mode) (*unstructured.Unstructured, error) {
+	mapping, err := s.Find(ctx, o.GetAPIVersion(), o.GetKind())
 	if err != nil {
-		return o.errorf(o.lineOf(), "the API server doesn't know %s %s: %w", o.GetAPIVersion(), o.GetKind(), err)
+		return nil, o.errorf(o.lineOf(), "the API server doesn't know %s %s: %w", o.GetAPIVersion(), o.GetKind(), err)
+	}
+	if o.GetName() == "" && mode != Create {
+		return nil, o.errorf(o.Line(), "has no metadata.name; server-side apply needs one")
 	}
 	var client dynamic.ResourceInterface = s.objects.Resource(mapping.Resource)
 	inside := false
 	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
 		if o.GetNamespace() == "" {
-			o.SetNamespace(s.namespace)
+			o.SetNamespace(cmp.Or(o.Home, s.namespace))
 		}
-		if inside = o.GetNamespace() == s.namespace; !inside {
+		if inside = slices.Contains(s.owned, o.GetNamespace()); !inside && mode != DryRun {
 			if err := s.mine(ctx, o.GetNamespace()); err != nil {
-				return o.errorf(o.lineOf("metadata.namespace"), "%w", err)
+				return nil, o.errorf(o.lineOf("metadata.namespace"), "%w", err)
 			}
 		}
 		client = s.objects.Resource(mapping.Resource).Namespace(o.GetNamespace())
 	}
-	existing, err := client.Get(ctx, o.GetName(), metav1.GetOptions{})
-	switch {
-	case err == nil && existing.GetLabels()[NamespaceLabel] != s.namespace:
-		return o.errorf(o.lineOf("metadata.name"), "there is one already that this lab didn't make (label %s=%s is missing); it is left alone: choose another name", NamespaceLabel, s.namespace)
-	case err != nil && !apierrors.IsNotFound(err):
-		return o.errorf(o.Line(), "%w", err)
+	if !inside && mode == ServerSide {
+		if err := s.free(ctx, client, o); err != nil {
+			return nil, err
+		}
 	}
 	labels := o.GetLabels()
 	if labels == nil {
@@ -179,21 +190,42 @@ func (s *session) apply(ctx context.Context, o Object) error {
 	}
 	labels[ManagedByLabel], labels[NamespaceLabel] = ManagedBy, s.namespace
 	o.SetLabels(labels)
-	data, err := o.MarshalJSON()
+	made, err := send(ctx, client, o, mode)
 	if err != nil {
-		return o.errorf(o.Line(), "%w", err)
+		return nil, refused(o, err)
 	}
-	made, err := client.Patch(ctx, o.GetName(), types.ApplyPatchType, data, metav1.PatchOptions{
-		FieldManager: FieldManager, FieldValidation: metav1.FieldValidationStrict,
-	})
-	if err != nil {
-		return refused(o, err)
-	}
-	if !inside {
-		s.outside = append(s.outside, placed{client: client, what: o.String(), name: o.GetName(), uid: made.GetUID()})
+	if !inside && mode != DryRun && made.GetUID() != "" { // a review is an answer, not an object
+		s.outside = append(s.outside, placed{client: client, what: o.String(), name: made.GetName(), uid: made.GetUID()})
 	}
 	if o.GetKind() == "CustomResourceDefinition" {
 		s.mapper.Reset()
+	}
+	return made, nil
+}
+
+func send(ctx context.Context, client dynamic.ResourceInterface, o Object, mode Mode) (*unstructured.Unstructured, error) {
+	if mode == Create {
+		return client.Create(ctx, o.Unstructured, metav1.CreateOptions{FieldManager: FieldManager, FieldValidation: metav1.FieldValidationStrict})
+	}
+	data, err := o.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	options := metav1.PatchOptions{FieldManager: FieldManager, FieldValidation: metav1.FieldValidationStrict}
+	if mode == DryRun {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
+	return client.Patch(ctx, o.GetName(), types.ApplyPatchType, data, options)
+}
+
+// free refuses the name of an object that this session didn't make.
+func (s *Session) free(ctx context.Context, client dynamic.ResourceInterface, o Object) error {
+	existing, err := client.Get(ctx, o.GetName(), metav1.GetOptions{})
+	switch {
+	case err == nil && existing.GetLabels()[NamespaceLabel] != s.namespace:
+		return o.errorf(o.lineOf("metadata.name"), "there is one already that this lab didn't make (label %s=%s is missing); it is left alone: choose another name", NamespaceLabel, s.namespace)
+	case err != nil && !apierrors.IsNotFound(err):
+		return o.errorf(o.Line(), "%w", err)
 	}
 	return nil
 }
@@ -210,37 +242,8 @@ func refused(o Object, err error) error {
 	return o.errorf(o.lineOf(paths...), "the API server refuses it: %w", err)
 }
 
-// mapping finds the resource of an object's kind; one whose definition was
-// applied just now takes a moment to be served.
-func (s *session) mapping(ctx context.Context, o Object) (*meta.RESTMapping, error) {
-	kind := o.GroupVersionKind()
-	find := func() (*meta.RESTMapping, error) { return s.mapper.RESTMapping(kind.GroupKind(), kind.Version) }
-	mapping, err := find()
-	if err == nil || !meta.IsNoMatchError(err) || !s.defines(kind.Group) {
-		return mapping, err
-	}
-	last := err
-	err = wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, kindLimit, false, func(context.Context) (bool, error) {
-		s.mapper.Reset()
-		mapping, last = find()
-		return last == nil, nil
-	})
-	if err != nil {
-		return nil, last
-	}
-	return mapping, nil
-}
-
-// defines says whether a definition for the group was applied: its name ends
-// in the group.
-func (s *session) defines(group string) bool {
-	return slices.ContainsFunc(s.outside, func(p placed) bool {
-		return strings.HasPrefix(p.what, "CustomResourceDefinition ") && strings.HasSuffix(p.name, "."+group)
-	})
-}
-
 // mine refuses namespaces that this lab's manifests didn't make.
-func (s *session) mine(ctx context.Context, name string) error {
+func (s *Session) mine(ctx context.Context, name string) error {
 	ns, err := s.objects.Resource(namespaces).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("namespace %s: %w", name, err)
@@ -251,9 +254,17 @@ func (s *session) mine(ctx context.Context, name string) error {
 	return nil
 }
 
-// close removes what the session made: first what stands outside of the
-// namespace, the latest first, then the namespace.
-func (s *session) close(ctx context.Context) error {
+// close removes what the session made and waits until it is gone, or ctx ends.
+func (s *Session) close(ctx context.Context) error {
+	err := s.Remove(ctx)
+	_, _ = s.Gone(ctx) // the cluster goes on removing them by itself
+	return err
+}
+
+// Remove asks for the removal of what the session made: first what stands
+// outside of its namespaces, the latest first, then the namespaces. It
+// doesn't wait.
+func (s *Session) Remove(ctx context.Context) error {
 	var errs []error
 	for _, p := range slices.Backward(s.outside) {
 		err := p.client.Delete(ctx, p.name, metav1.DeleteOptions{
@@ -264,9 +275,11 @@ func (s *session) close(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("deleting %s: %w", p.what, err))
 		}
 	}
-	if s.owned {
+	if s.release != nil {
 		s.release()
-		if err := s.remove(ctx); err != nil {
+	}
+	for _, name := range s.owned {
+		if err := s.remove(ctx, name); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -206,8 +206,8 @@ spec:
 	})
 
 	t.Run("takes over from a killed run", func(t *testing.T) {
-		killed := &session{Applier: a, namespace: "labctl-killed"}
-		if err := killed.create(ctx); err != nil {
+		killed := &Session{Applier: a, namespace: "labctl-killed"}
+		if err := killed.create(ctx, "labctl-killed"); err != nil {
 			t.Fatal(err)
 		}
 		stale := []byte(`{"metadata":{"annotations":{"` + HeldUntil + `":"2020-01-01T00:00:00Z"}}}`)

@@ -19,17 +19,47 @@ import (
 type Object struct {
 	*unstructured.Unstructured
 	File string
+	// Home is the namespace that it goes to if it has one and names none; the
+	// session's first if empty.
+	Home string
 	node *yaml.Node
 }
 
-// Line is where the object begins, from 1.
-func (o Object) Line() int { return o.node.Line }
+// Inline is an object that doesn't come from a file; where says what it comes
+// from, in errors.
+func Inline(where string, content map[string]any) (Object, error) {
+	o := Object{Unstructured: &unstructured.Unstructured{Object: content}, File: where}
+	if o.GetAPIVersion() == "" || o.GetKind() == "" {
+		return Object{}, fmt.Errorf("%s: is no Kubernetes object: apiVersion or kind is missing", where)
+	}
+	return o, nil
+}
+
+// Line is where the object begins, from 1; 0 where it has no file.
+func (o Object) Line() int {
+	if o.node == nil {
+		return 0
+	}
+	return o.node.Line
+}
+
+// At is where the object begins: file and line, or what it comes from.
+func (o Object) At() string {
+	if o.node == nil {
+		return o.File
+	}
+	return fmt.Sprintf("%s:%d", o.File, o.Line())
+}
 
 func (o Object) String() string { return o.GetKind() + " " + o.GetName() }
 
 // errorf makes an error that begins with file and line.
 func (o Object) errorf(line int, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %s: %w", o.File, line, o, fmt.Errorf(format, args...))
+	err := fmt.Errorf(format, args...)
+	if line == 0 {
+		return fmt.Errorf("%s: %s: %w", o.File, o, err)
+	}
+	return fmt.Errorf("%s:%d: %s: %w", o.File, line, o, err)
 }
 
 // Parse reads the objects of a manifest file, YAML documents split by ---.
@@ -106,6 +136,9 @@ var pathStep = regexp.MustCompile(`[A-Za-z][\w-]*|\[[^\]]+\]`)
 // lineOf finds the line of the field that a message speaks of: the deepest
 // one in the manifest that a path in it leads to, else the object's own.
 func (o Object) lineOf(paths ...string) int {
+	if o.node == nil {
+		return 0
+	}
 	line, deepest := o.Line(), 0
 	for _, text := range paths {
 		for _, path := range fieldPath.FindAllString(text, -1) {

@@ -3,6 +3,8 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,20 +25,20 @@ const (
 )
 
 // own makes the namespace. One that a killed run left is removed first.
-func (s *session) own(ctx context.Context) error {
+func (s *Session) own(ctx context.Context) error {
 	held := "" // by whom we were seen to wait
 	for {
 		ns, err := s.objects.Resource(namespaces).Get(ctx, s.namespace, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
-			err := s.create(ctx)
+			err := s.create(ctx, s.namespace)
 			if apierrors.IsAlreadyExists(err) {
 				continue // a run beside this one was faster
 			}
 			if err != nil {
 				return fmt.Errorf("making namespace %s: %w", s.namespace, err)
 			}
-			s.owned = true
+			s.owned = []string{s.namespace}
 			s.keep(ctx)
 			return nil
 		case err != nil:
@@ -66,10 +68,51 @@ func (s *session) own(ctx context.Context) error {
 	}
 }
 
-func (s *session) create(ctx context.Context) error {
+// Begin makes the namespaces of a session, all with labels, the first one with
+// its own too, and their ServiceAccounts. The session is never nil: Remove
+// takes away what was made, also where Begin fails halfway.
+func (a *Applier) Begin(ctx context.Context, namespaces []string, labels, own map[string]string) (*Session, error) {
+	s := &Session{Applier: a, namespace: namespaces[0]}
+	for _, name := range namespaces {
+		if err := s.create(ctx, name, own, labels); err != nil {
+			return s, fmt.Errorf("making namespace %s: %w", name, err)
+		}
+		s.owned, own = append(s.owned, name), nil
+	}
+	s.keep(ctx)
+	for _, name := range namespaces {
+		if err := s.account(ctx, name); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// Namespaces are the session's own, the one that objects go to first.
+func (s *Session) Namespaces() []string { return s.owned }
+
+// account makes a namespace's ServiceAccount: Pods are refused until it is
+// there. Its controller would make the same object a little later.
+func (s *Session) account(ctx context.Context, namespace string) error {
+	account := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "default"},
+	}}
+	_, err := s.objects.Resource(serviceAccounts).Namespace(namespace).Create(ctx, account, metav1.CreateOptions{FieldManager: FieldManager})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("namespace %s: making its ServiceAccount: %w", namespace, err)
+	}
+	return nil
+}
+
+func (s *Session) create(ctx context.Context, name string, labels ...map[string]string) error {
 	ns := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
-	ns.SetName(s.namespace)
-	ns.SetLabels(map[string]string{ManagedByLabel: ManagedBy, NamespaceLabel: s.namespace})
+	ns.SetName(name)
+	all := map[string]string{}
+	for _, l := range labels {
+		maps.Copy(all, l)
+	}
+	maps.Copy(all, map[string]string{ManagedByLabel: ManagedBy, NamespaceLabel: s.namespace})
+	ns.SetLabels(all)
 	ns.SetAnnotations(map[string]string{HeldUntil: heldUntil()})
 	_, err := s.objects.Resource(namespaces).Create(ctx, ns, metav1.CreateOptions{FieldManager: FieldManager})
 	return err
@@ -78,31 +121,70 @@ func (s *session) create(ctx context.Context) error {
 func heldUntil() string { return time.Now().Add(hold).UTC().Format(time.RFC3339) }
 
 // keep moves the hold on until release is called.
-func (s *session) keep(ctx context.Context) {
+func (s *Session) keep(ctx context.Context) {
 	ctx, s.release = context.WithCancel(ctx)
 	go func() {
 		for sleep(ctx, renew) == nil {
 			patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, HeldUntil, heldUntil())
-			// One that fails is made up for by the next; hold is several renewals long.
-			_, _ = s.objects.Resource(namespaces).Patch(ctx, s.namespace, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+			for _, name := range s.owned {
+				// One that fails is made up for by the next; hold is several renewals long.
+				_, _ = s.objects.Resource(namespaces).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+			}
 		}
 	}()
 }
 
-// remove deletes the namespace and waits until it is gone or ctx ends; then
-// the cluster goes on removing it by itself.
-func (s *session) remove(ctx context.Context) error {
-	client := s.objects.Resource(namespaces)
-	err := client.Delete(ctx, s.namespace, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deleting namespace %s: %w", s.namespace, err)
+// podGrace is how long the Pods of a namespace that goes have to end, in
+// seconds. kubelet still confirms the end of each.
+const podGrace = 1
+
+// remove asks for the removal of a namespace, and of its Pods at once.
+func (s *Session) remove(ctx context.Context, name string) error {
+	err := s.objects.Resource(namespaces).Delete(ctx, name, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
 	}
-	for {
-		_, err := client.Get(ctx, s.namespace, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) || sleep(ctx, poll) != nil {
-			return nil
+	if err != nil {
+		return fmt.Errorf("deleting namespace %s: %w", name, err)
+	}
+	// The namespace's own deletion gives Pods the time that they ask for. It
+	// goes on, so an error here costs time only.
+	grace := int64(podGrace)
+	_ = s.objects.Resource(pods).Namespace(name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &grace}, metav1.ListOptions{})
+	return nil
+}
+
+// Gone waits until the namespaces are gone, or ctx ends: then it says what is
+// left of them and why, as far as the API server tells.
+func (s *Session) Gone(ctx context.Context) (left string, err error) {
+	for _, name := range s.owned {
+		last := ""
+		for {
+			ns, err := s.objects.Resource(namespaces).Get(ctx, name, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				break
+			}
+			if err == nil {
+				last = remaining(ns)
+			}
+			if err := sleep(ctx, poll); err != nil {
+				return strings.TrimSpace("namespace " + name + " is deleted and not gone yet " + last), err
+			}
 		}
 	}
+	return "", nil
+}
+
+// remaining is what the conditions of a namespace say that holds it up.
+func remaining(ns *unstructured.Unstructured) string {
+	conditions, _, _ := unstructured.NestedSlice(ns.Object, "status", "conditions") // none yet is fine
+	var out []string
+	for _, c := range conditions {
+		if m, ok := c.(map[string]any); ok && m["status"] == "True" {
+			out = append(out, fmt.Sprint(m["message"]))
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -27,6 +27,9 @@ type Environment struct {
 	// Images are the references of the add-ons' images that the nodes have,
 	// by their short names (opa, pause).
 	Images map[string]string
+	// Later takes what a probe doesn't wait for itself: that what it deleted is
+	// gone. The run waits for it at its end. Where it is nil the probe waits.
+	Later func(wait func(context.Context) error)
 }
 
 // Cluster is the view of a lab cluster that probes have.
