@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/isolation-stack/labctl/pkg/lifecycle"
 	"github.com/isolation-stack/labctl/pkg/provision"
 	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
 )
@@ -147,8 +148,6 @@ func runDown(ctx context.Context, c *console, f clusterFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := labs.Down(ctx, f.name, c); err != nil {
-		return provisionError(err, c)
-	}
-	return nil
+	err = errors.Join(labs.Down(ctx, f.name, c), lifecycle.DownDocker(ctx, f.docker(), c))
+	return provisionError(err, c)
 }
