@@ -32,7 +32,7 @@ func (r *run) decide(ctx context.Context, l *lab.Lab, c lab.Compiled, namespace 
 	}
 	outcomes := make([]outcome, len(c.Probes))
 	for i, p := range c.Probes {
-		outcomes[i] = r.seen[key(namespace, p)]
+		outcomes[i] = r.seen[key(namespace, c, p)]
 		out.Seconds = max(out.Seconds, outcomes[i].seconds)
 		out.Evidence = append(out.Evidence, outcomes[i].set.Under(p.As)...)
 	}

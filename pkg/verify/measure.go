@@ -43,13 +43,14 @@ type measurement struct {
 }
 
 // key is the same for probes that measure the same thing. The namespace is
-// part of it: there may be objects in it that the probe looks at.
-func key(namespace string, p lab.Probe) string {
+// part of it: there may be objects in it that the probe looks at; and so are
+// the add-ons that are up, or aren't, meanwhile.
+func key(namespace string, c lab.Compiled, p lab.Probe) string {
 	var params any
 	// The parameters were decoded before; Unmarshal and Marshal sort them.
 	_ = json.Unmarshal(p.With, &params)
 	sorted, _ := json.Marshal(params)
-	return string(bytes.Join([][]byte{[]byte(namespace), []byte(p.Kind), sorted}, []byte{0}))
+	return string(bytes.Join([][]byte{[]byte(namespace), []byte(surroundings(c)), []byte(p.Kind), sorted}, []byte{0}))
 }
 
 // measure runs the probes of claims that no lab before has run: side by side,
@@ -59,7 +60,7 @@ func (r *run) measure(ctx context.Context, namespace string, claims []lab.Compil
 	queued := map[string]bool{}
 	for _, c := range claims {
 		for _, p := range c.Probes {
-			k := key(namespace, p)
+			k := key(namespace, c, p)
 			if _, ok := r.seen[k]; ok || queued[k] {
 				continue
 			}
@@ -80,6 +81,7 @@ func (r *run) measure(ctx context.Context, namespace string, claims []lab.Compil
 	done, total := 0, len(together)+len(alone)
 	env := r.Env
 	env.Namespace = namespace
+	env.Images = r.images
 	type finished struct {
 		measurement
 		outcome

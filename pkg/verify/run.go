@@ -39,6 +39,10 @@ type Setup struct {
 	// Timeout of one probe; DefaultTimeout if 0, or what the probe says it may
 	// take if that is more.
 	Timeout time.Duration
+	// Addons are those of the cluster; nil where there is none.
+	Addons Addons
+	// LeaveOut are add-ons that aren't brought up, to see what depends on them.
+	LeaveOut []string
 	// Log may be nil.
 	Log progress.Log
 }
@@ -122,7 +126,7 @@ func Run(ctx context.Context, plan Plan, setup Setup) (result.Result, error) {
 			out.Labs = append(out.Labs, r.lab(ctx, l, compiled[i], plan.Strict))
 		}
 	}
-	errs := []error{r.settle(ctx)}
+	errs := []error{r.settle(ctx), r.releaseAddons(ctx)}
 	if s, ok := r.spaces[sharedNamespace]; ok {
 		errs = append(errs, r.close(ctx, s))
 	}
@@ -156,6 +160,8 @@ type run struct {
 	Setup
 	seen   map[string]outcome
 	spaces map[string]*space
+	// images are those of the add-ons that this run has up, by short names.
+	images map[string]string
 	// pending are what probes deleted and nobody has waited for yet.
 	pending settling
 }
@@ -177,7 +183,7 @@ func (r *run) lab(ctx context.Context, l *lab.Lab, claims []lab.Compiled, strict
 		out.Error = err.Error()
 	}
 	if err == nil {
-		r.measure(ctx, s.name, claims, step)
+		r.inSurroundings(ctx, s.name, claims, step)
 	}
 	for _, c := range claims {
 		decided := r.decide(ctx, l, c, s.name, err)

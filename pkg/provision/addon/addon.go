@@ -7,6 +7,8 @@ import (
 	"context"
 	"slices"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
 	"github.com/isolation-stack/labctl/pkg/provision/gomodule"
@@ -62,6 +64,9 @@ type Image struct {
 	Args []string
 	// User is the numeric UID:GID that the program runs as; root if "".
 	User string
+	// Below makes the layers that the program's lies on, for one that needs
+	// more than itself; programs is the folder of all of the module's.
+	Below func(ctx context.Context, b gomodule.Builder, programs string) ([]v1.Layer, error)
 }
 
 // Upstream are files of a Go module, of the version that the go.mod of a
@@ -85,11 +90,6 @@ type Node struct {
 	Builder gomodule.Builder
 	// Log is told how far it is.
 	Log progress.Log
-}
-
-// Table is every add-on that labctl knows, by name.
-func Table() []Addon {
-	return []Addon{}
 }
 
 // Names are those of a table, in its order.

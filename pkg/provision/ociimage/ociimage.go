@@ -19,7 +19,7 @@ import (
 
 // Entry is one file of a layer, owned by root.
 type Entry struct {
-	Path string // in the image, absolute
+	Path string // in the image, absolute; a folder's ends in /
 	Mode int64
 	// One of these is the content; Link is a symbolic link's target.
 	From    string // a file on this machine
@@ -51,6 +51,9 @@ func Write(out io.Writer, entries []Entry) error {
 func writeEntry(w *tar.Writer, e Entry) error {
 	h := &tar.Header{Name: strings.TrimPrefix(e.Path, "/"), Mode: e.Mode, Format: tar.FormatPAX}
 	switch {
+	case strings.HasSuffix(e.Path, "/"):
+		h.Typeflag = tar.TypeDir
+		return w.WriteHeader(h)
 	case e.Link != "":
 		h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, e.Link, 0o777
 		return w.WriteHeader(h)

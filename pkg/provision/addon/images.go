@@ -1,0 +1,141 @@
+package addon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/isolation-stack/labctl/pkg/evidence"
+	"github.com/isolation-stack/labctl/pkg/probeimage"
+	"github.com/isolation-stack/labctl/pkg/provision"
+	"github.com/isolation-stack/labctl/pkg/provision/gomodule"
+	"github.com/isolation-stack/labctl/pkg/provision/ociimage"
+)
+
+// reference is the image's name wherever it is, whoever made it.
+func (i Image) reference(src gomodule.Sources) (string, error) {
+	version, err := src.Version(i.Module, i.Requires)
+	return probeimage.Repository + i.Name + ":" + version, err
+}
+
+// program is how the image's module is built. Images of one module share one
+// build, so what decides it is of all of them.
+func program(table []Addon, module string, src gomodule.Sources) (gomodule.Program, error) {
+	p := gomodule.Program{Module: module, Packages: "tool", Title: module}
+	seen := map[string]bool{}
+	for _, a := range table {
+		for _, i := range a.Images {
+			if i.Module != module {
+				continue
+			}
+			version, err := src.Version(module, i.Requires)
+			if err != nil {
+				return p, err
+			}
+			p.Title = module + " " + version
+			if i.Version == "" || seen[i.Version] {
+				continue
+			}
+			seen[i.Version] = true
+			p.Ldflags = append(p.Ldflags, "-X", i.Version+"="+version)
+		}
+	}
+	return p, nil
+}
+
+// images sees that every node has the add-on's images, and gives their
+// references as Pods name them, by the images' short names.
+func (s *Set) images(ctx context.Context, a Addon) (map[string]string, error) {
+	refs := map[string]string{}
+	for _, i := range a.Images {
+		ref, err := i.reference(s.builder.Sources)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.load(ctx, i, ref); err != nil {
+			return nil, fmt.Errorf("image %s: %w", ref, err)
+		}
+		refs[i.Name] = inPods(s.cluster, ref)
+	}
+	return refs, nil
+}
+
+// inPods is the reference that Pods pull: another one where a registry stands
+// between labctl and the nodes.
+func inPods(cluster provision.Cluster, ref string) string {
+	if c, ok := cluster.(interface{ ImageReference(ref string) string }); ok {
+		return c.ImageReference(ref)
+	}
+	return ref
+}
+
+func (s *Set) load(ctx context.Context, i Image, ref string) error {
+	there, err := s.cluster.HasImage(ctx, ref)
+	if err != nil || there {
+		return err
+	}
+	p, err := program(s.table, i.Module, s.builder.Sources)
+	if err != nil {
+		return err
+	}
+	dir, err := s.builder.Build(ctx, p)
+	if err != nil {
+		return unavailable(err)
+	}
+	var below []v1.Layer
+	if i.Below != nil {
+		if below, err = i.Below(ctx, s.builder, dir); err != nil {
+			return unavailable(err)
+		}
+	}
+	img, err := i.assemble(dir, below)
+	if err != nil {
+		return err
+	}
+	tag, err := name.NewTag(ref, name.StrictValidation)
+	if err != nil {
+		return err
+	}
+	step := s.log.Start("Loading " + ref)
+	err = s.cluster.LoadImages(ctx, func() (io.ReadCloser, error) {
+		r, w := io.Pipe()
+		go func() { w.CloseWithError(tarball.Write(tag, img, w)) }()
+		return r, nil
+	})
+	step.End(err)
+	return err
+}
+
+// unavailable tells what this machine can't have from what is broken.
+func unavailable(err error) error {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, gomodule.ErrDownload) {
+		return evidence.Untestablef("%v", err)
+	}
+	return err
+}
+
+// assemble makes the image from the folder with the module's programs, on the
+// layers below.
+func (i Image) assemble(dir string, below []v1.Layer) (v1.Image, error) {
+	layer, err := ociimage.Layer(ociimage.Packed, []ociimage.Entry{
+		{Path: "/tmp/", Mode: 0o1777},
+		ociimage.Binary("/", filepath.Join(dir, i.Program)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ociimage.Assemble(runtime.GOARCH, "labctl", v1.Config{
+		Entrypoint: append([]string{"/" + i.Program}, i.Args...),
+		Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/"},
+		User:       i.User,
+		WorkingDir: "/",
+	}, append(below, layer)...)
+}

@@ -1,0 +1,14 @@
+package addon
+
+// Table is every add-on that labctl knows, by name.
+func Table() []Addon {
+	return []Addon{
+		cosign,
+		gatekeeper,
+		kubeStateMetrics,
+		kwok,
+		metricsServer,
+		networkPolicy(),
+		opa,
+	}
+}
