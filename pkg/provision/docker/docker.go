@@ -108,13 +108,7 @@ func Up(ctx context.Context, e *engine.Engine, o Options, log progress.Log) (d *
 			return nil, false, err
 		}
 	}
-	_, err = e.Run(ctx, "run", "--detach", "--name", d.container, "--hostname", "docker",
-		"--label", label+"="+o.Name, "--label", imageLabel+"="+ref,
-		"--privileged", "--network", "none", "--tmpfs", "/run", "--tmpfs", "/tmp",
-		// overlay2 can't lie on the overlay that the container's own root is;
-		// an anonymous volume goes away with the container (rm --volumes).
-		"--volume", "/var", ref)
-	if err == nil {
+	if _, err = e.Run(ctx, runArgs(e.Name, o.Name, ref)...); err == nil {
 		err = d.start(ctx, o)
 	}
 	if err != nil {
@@ -125,6 +119,22 @@ func Up(ctx context.Context, e *engine.Engine, o Options, log progress.Log) (d *
 		return nil, false, errors.Join(fmt.Errorf("docker of labctl's own: %w", err), remove(clean, e, o.Name))
 	}
 	return d, false, nil
+}
+
+// runArgs starts the container.
+func runArgs(engineName, name, ref string) []string {
+	args := []string{
+		"run", "--detach", "--name", container(name), "--hostname", "docker",
+		"--label", label + "=" + name, "--label", imageLabel + "=" + ref,
+		"--privileged", "--network", "none", "--tmpfs", "/run", "--tmpfs", "/tmp",
+		// overlay2 can't lie on the overlay that the container's own root is;
+		// an anonymous volume goes away with the container (rm --volumes).
+		"--volume", "/var",
+	}
+	if engineName != engine.Nerdctl { // which has no such flag, and does it
+		args = append(args, "--cgroupns", "private")
+	}
+	return append(args, ref)
 }
 
 // imageLabel holds the image's reference: what engines say of a container's
