@@ -2,6 +2,8 @@
 // lab.yaml and what belongs to it.
 package labs
 
+//go:generate go run ../internal/guides .
+
 import "embed"
 
 // FS is the catalogue.

@@ -13,6 +13,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/lifecycle"
 	"github.com/isolation-stack/labctl/pkg/provision"
 	"github.com/isolation-stack/labctl/pkg/provision/addon"
+	"github.com/isolation-stack/labctl/pkg/verify"
 )
 
 func newAddonCommand(g *global) *cobra.Command {
@@ -204,4 +205,39 @@ func completeAddons(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 		out = append(out, a.Name+"\t"+a.Doc)
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// keptAddons stay at the end of a run.
+type keptAddons struct{ *addon.Set }
+
+// Release implements verify.Addons.
+func (k keptAddons) Release(ctx context.Context) error { return k.KeepHeld(ctx) }
+
+// prepareAddons gives a run the add-ons of the cluster, if a claim that it
+// takes in names one.
+func prepareAddons(setup *verify.Setup, plan verify.Plan, cluster provision.Cluster, f verifyFlags, c *console) error {
+	setup.LeaveOut = f.without
+	if cluster == nil || !takesAddons(plan) {
+		return nil
+	}
+	set, err := lifecycle.Addons(cluster, c)
+	if err != nil {
+		return err
+	}
+	setup.Addons = set
+	if f.keepAddons {
+		setup.Addons = keptAddons{set}
+	}
+	return nil
+}
+
+func takesAddons(p verify.Plan) bool {
+	for _, l := range p.Labs {
+		for _, c := range l.Spec.Claims {
+			if len(c.Addons)+len(c.Without) > 0 && p.Takes(&c) {
+				return true
+			}
+		}
+	}
+	return false
 }

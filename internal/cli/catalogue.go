@@ -23,7 +23,7 @@ type catalogue struct {
 }
 
 func (c *catalogue) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.dir, "catalogue", "", "folder with labs/ and manifests/ of your own (default: those that labctl carries)")
+	cmd.Flags().StringVar(&c.dir, "catalogue", fromEnvironment("catalogue", ""), "folder with labs/ and manifests/ of your own (default: those that labctl carries)")
 }
 
 func (c *catalogue) labs() fs.FS {

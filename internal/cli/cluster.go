@@ -36,9 +36,9 @@ type clusterFlags struct {
 
 func (f *clusterFlags) register(cmd *cobra.Command) {
 	registerProvider(cmd, &f.provider)
-	cmd.Flags().StringVar(&f.name, "name", defaultName, "name of the cluster; several can stand side by side")
+	cmd.Flags().StringVar(&f.name, "name", fromEnvironment("name", defaultName), "name of the cluster; several can stand side by side; the variable "+variable("name")+" sets the default")
 	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file that gets the cluster's context, or has it (default: as kubectl)")
-	cmd.Flags().StringVar(&f.engine, "engine", "", "container engine: "+strings.Join(engine.Names(), ", ")+" (default: the first that starts a privileged container)")
+	cmd.Flags().StringVar(&f.engine, "engine", fromEnvironment("engine", ""), "container engine: "+strings.Join(engine.Names(), ", ")+" (default: the first that starts a privileged container)")
 	cmd.Flags().StringVar(&f.service, "k3s-service", "", "name of K3s's service (default k3s)")
 	cmd.Flags().StringVar(&f.there.Context, "context", "", "context of the kubeconfig whose cluster to use (default: the one that up used, or the current one)")
 	cmd.Flags().StringVar(&f.there.Registry, "registry", "", "HOST/PATH that labprobe's images are pushed to and the nodes pull them from (default: loaded into the nodes, where they are this machine)")
@@ -167,12 +167,16 @@ func provisionError(err error, c *console) error {
 	if err == nil {
 		return nil
 	}
-	code := exitProvision
+	return withCode(provisionCode(err), fmt.Errorf("%w\nThe full log: %s", err, c.Path()))
+}
+
+// provisionCode is the exit code of an error of provisioning.
+func provisionCode(err error) int {
 	var refusal *engine.Refusal
 	if errors.As(err, &refusal) {
-		code = exitPrerequisites
+		return exitPrerequisites
 	}
-	return withCode(code, fmt.Errorf("%w\nThe full log: %s", err, c.Path()))
+	return exitProvision
 }
 
 // must ends labctl for mistakes in its own code that every run would show.

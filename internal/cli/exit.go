@@ -45,10 +45,21 @@ func withCode(code int, err error) error {
 // errDiffers ends a run whose report has said everything already.
 var errDiffers = &coded{code: exitDiffers, err: errors.New("verdicts differ from the expected ones")}
 
+// errSaid is why a command ends whose output has said everything.
+var errSaid = errors.New("the output says why")
+
+// exitWith ends labctl with a code and without a message.
+func exitWith(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return &coded{code: code, err: errSaid}
+}
+
 func exitCode(err error) int {
 	var c *coded
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errNothingFailed):
 		return exitOK
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted

@@ -72,7 +72,9 @@ func printError(w io.Writer, err error) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(w, "labctl: interrupted. Run the same command again to go on where it stopped, or \"labctl down\" to remove what there is.")
-	case errors.Is(err, errDiffers):
+	case errors.Is(err, errNothingFailed):
+		fmt.Fprintln(w, err)
+	case errors.Is(err, errDiffers), errors.Is(err, errSaid):
 		// The report has said it.
 	default:
 		fmt.Fprintln(w, "labctl:", err)
@@ -111,6 +113,8 @@ and runs probes that confirm or refute what the document says.
 	root.PersistentFlags().DurationVar(&g.timeout, "timeout", 0, "give up after this long (0 means never)")
 	root.AddCommand(
 		newUpCommand(g), newDownCommand(g), newRunCommand(g), newVerifyCommand(g), newCompareCommand(g),
+		newDockerCommand(g), newAddonCommand(g),
+		newGuideCommand(g), newCheckCommand(g), newResetCommand(g), newShellCommand(g), newKubectlCommand(g), newManifestCommand(g),
 		newListCommand(g), newShowCommand(g), newLintCommand(g),
 		newBundleCommand(g), newDoctorCommand(g), newVersionCommand(g),
 	)

@@ -16,6 +16,7 @@ func newRunCommand(g *global) *cobra.Command {
 		uf   upFlags
 		vf   verifyFlags
 		keep bool
+		step int
 	)
 	cmd := &cobra.Command{
 		Use:   "run LAB…",
@@ -23,13 +24,22 @@ func newRunCommand(g *global) *cobra.Command {
 		Long: `Bring up what the labs need, apply their manifests, run their probes, print the
 verdicts and take the cluster down again. A cluster that was up before stays.
 
+With --step N, do the steps of the lab's guide up to N for you instead, as far
+as labctl check doesn't say that they are done. The cluster and what the steps
+make stay; labctl reset removes the latter.
+
 ` + exitCodesHelp,
 		Example: `  labctl run isolation-stack
   labctl run --all --keep
+  labctl run l-4-sandboxing --step 2
+  labctl run --failed-only --keep
   labctl run isolation-stack --provider k3s
   labctl run l-3-containerization --junit report.xml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := vf.plan(args)
+			if cmd.Flags().Changed("step") {
+				return runStepCommand(cmd, g, args, step, uf, vf)
+			}
+			plan, err := vf.plan(args, uf.clusterFlags)
 			if err != nil {
 				return err
 			}
@@ -38,6 +48,8 @@ verdicts and take the cluster down again. A cluster that was up before stays.
 				return err
 			}
 			defer c.Close()
+			vf.docker, vf.keepDocker = uf.docker(), keep
+			vf.docker.DebianMirror = uf.image.DebianMirror
 			if !needsCluster(plan) {
 				return runVerify(cmd.Context(), g, c, plan, nil, vf)
 			}
@@ -53,7 +65,10 @@ verdicts and take the cluster down again. A cluster that was up before stays.
 				// Up says what is wrong, or mends it.
 				c.Info("%s", firstLine(err))
 			}
+			// Add-ons go with the cluster, where that goes.
+			vf.keepAddons = keep
 			keep = keep || err == nil
+			vf.keepAddons = vf.keepAddons || labs.MakesNodes && !keep
 			cluster, err := runUp(cmd.Context(), c, uf)
 			if err != nil {
 				return err
@@ -69,7 +84,32 @@ verdicts and take the cluster down again. A cluster that was up before stays.
 	uf.register(cmd)
 	vf.register(cmd)
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave the cluster up")
+	cmd.Flags().IntVar(&step, "step", 0, "do the steps of one lab's guide up to this one, in place of verifying it")
+	must(cmd.RegisterFlagCompletionFunc("step", vf.completeStep))
+	for _, flag := range []string{"all", "claim", "layer", "failed-only", "junit", "output", "strict", "probe-timeout"} {
+		cmd.MarkFlagsMutuallyExclusive("step", flag)
+	}
 	return cmd
+}
+
+// runStepCommand is labctl run LAB --step N.
+func runStepCommand(cmd *cobra.Command, g *global, names []string, step int, uf upFlags, vf verifyFlags) error {
+	if names = append(names, vf.named...); len(names) != 1 {
+		return errors.New("--step is for one lab; name it")
+	}
+	if err := vf.check(vf.format); err != nil {
+		return err
+	}
+	l, err := vf.one(names[0])
+	if err != nil {
+		return err
+	}
+	c, err := newConsole(g, "step")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return runStep(cmd.Context(), g, c, l, step, uf, vf.catalogue, vf.options(g).Language)
 }
 
 // workersFor is how many workers the labs want. Where the nodes are those that

@@ -32,6 +32,18 @@ type verifyFlags struct {
 	junit    string
 	strict   bool
 	perProbe time.Duration
+	// without are add-ons to leave out; keepAddons leaves those up that the
+	// run brings up.
+	without    []string
+	keepAddons bool
+	// named are labs by --lab; failedOnly takes the claims that failed in the
+	// last run, whose result is in the file last.
+	named      []string
+	failedOnly bool
+	last       string
+	// docker is the Docker for labs about it, keepDocker whether it stays.
+	docker     lifecycle.DockerOptions
+	keepDocker bool
 }
 
 func (f *verifyFlags) register(cmd *cobra.Command) {
@@ -42,25 +54,45 @@ func (f *verifyFlags) register(cmd *cobra.Command) {
 		layers[i] = string(l)
 	}
 	cmd.Flags().BoolVar(&f.all, "all", false, "every lab of the catalogue")
+	cmd.Flags().StringSliceVar(&f.named, "lab", nil, "this lab, as if it were named; repeatable")
+	cmd.Flags().BoolVar(&f.failedOnly, "failed-only", false, "only claims that differed, broke or weren't reached in the last run on this cluster")
 	cmd.Flags().StringSliceVar(&f.claims, "claim", nil, "only this claim; repeatable")
 	cmd.Flags().StringSliceVar(&f.layers, "layer", nil, "only claims of this layer; repeatable: "+joinOr(layers))
 	cmd.Flags().StringVar(&f.junit, "junit", "", "also write JUnit XML to this file")
+	cmd.Flags().StringSliceVar(&f.without, "without", nil, "leave this add-on out, to see which claims depend on it; repeatable")
 	cmd.Flags().BoolVar(&f.strict, "strict", false, "an untestable claim fails the run")
 	cmd.Flags().DurationVar(&f.perProbe, "probe-timeout", 0, "limit for one probe (default "+verify.DefaultTimeout.String()+")")
+	must(cmd.RegisterFlagCompletionFunc("without", completeAddons))
 	must(cmd.RegisterFlagCompletionFunc("layer", cobra.FixedCompletions(layers, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("lab", f.complete))
+	cmd.MarkFlagsMutuallyExclusive("failed-only", "claim")
 	cmd.ValidArgsFunction = f.complete
 }
 
-// plan turns names and flags into what to verify.
-func (f *verifyFlags) plan(names []string) (verify.Plan, error) {
+// plan turns names and flags into what to verify on a cluster.
+func (f *verifyFlags) plan(names []string, on clusterFlags) (verify.Plan, error) {
 	if err := f.check(report.Formats...); err != nil {
 		return verify.Plan{}, err
 	}
-	labs, err := f.load(names, f.all)
+	if err := knownAddons(f.without); err != nil {
+		return verify.Plan{}, err
+	}
+	names = slices.Concat(names, f.named)
+	labs, err := f.load(names, f.all || (f.failedOnly && len(names) == 0))
 	if err != nil {
 		return verify.Plan{}, err
 	}
+	f.last = lastPath(on)
 	p := verify.Plan{Labs: labs, Claims: f.claims, Strict: f.strict}
+	if f.failedOnly {
+		last, err := readLast(f.last)
+		if err != nil {
+			return verify.Plan{}, err
+		}
+		if p.Labs, p.Claims, err = failedOf(labs, last); err != nil {
+			return verify.Plan{}, err
+		}
+	}
 	for _, l := range f.layers {
 		if !slices.Contains(lab.Layers, lab.Layer(l)) {
 			return verify.Plan{}, fmt.Errorf("--layer is %q; %s", l, lab.Suggest(l, layerNames()))
@@ -92,9 +124,10 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
   labctl verify --all -o wide --lang zh
   labctl verify --all --layer L-4 --junit report.xml
   labctl verify l-4-sandboxing --claim 29-100 -o json
+  labctl verify --failed-only
   labctl verify --all --provider kubeconfig --context edge`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := vf.plan(args)
+			plan, err := vf.plan(args, cf)
 			if err != nil {
 				return err
 			}
@@ -103,6 +136,7 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
 				return err
 			}
 			defer c.Close()
+			vf.docker = cf.docker()
 			var cluster provision.Cluster
 			if needsCluster(plan) {
 				labs, err := newLabs(cf.options())
@@ -124,6 +158,7 @@ cluster has to be up; labs that need none (L-1, L-2) run without it.`,
 	}
 	cf.register(cmd)
 	vf.register(cmd)
+	cmd.Flags().BoolVar(&vf.keepAddons, "keep-addons", false, "leave the add-ons up that the run brings up")
 	return cmd
 }
 
@@ -136,8 +171,9 @@ func needsCluster(p verify.Plan) bool {
 
 // runVerify verifies the plan, writes the reports and returns errDiffers
 // where the result says so. cluster may be nil.
-func runVerify(ctx context.Context, g *global, c *console, plan verify.Plan, cluster provision.Cluster, f verifyFlags) error {
+func runVerify(ctx context.Context, g *global, c *console, plan verify.Plan, cluster provision.Cluster, f verifyFlags) (err error) {
 	setup := verify.Setup{Kinds: kinds(), Version: version(), Timeout: f.perProbe, Log: c}
+	setup.Env.Manifests = f.manifests()
 	if cluster != nil {
 		api, err := apply.New(cluster.RESTConfig(), f.manifests())
 		if err != nil {
@@ -146,8 +182,16 @@ func runVerify(ctx context.Context, g *global, c *console, plan verify.Plan, clu
 		setup.API = api
 		setup.Env.Cluster = cluster
 	}
-	if needsMicroVM(plan) {
+	if err := prepareAddons(&setup, plan, cluster, f, c); err != nil {
+		return provisionError(err, c)
+	}
+	if takesKind(plan, "microvm") {
 		setup.Env.MicroVM = prepareMicroVM(ctx, c)
+	}
+	if takesKind(plan, "docker") {
+		place, done := prepareDocker(ctx, f.docker, f.keepDocker, c)
+		defer func() { err = errors.Join(err, provisionError(done(), c)) }()
+		setup.Env.Docker = place
 	}
 	r, err := verify.Run(ctx, plan, setup)
 	var problems lab.Problems
@@ -156,6 +200,9 @@ func runVerify(ctx context.Context, g *global, c *console, plan verify.Plan, clu
 		return err
 	case err != nil:
 		return provisionError(err, c)
+	}
+	if err := keepLast(f.last, r); err != nil {
+		c.Info("The result can't be kept for --failed-only: %v", err)
 	}
 	if err := f.write(g, r); err != nil {
 		return err
@@ -194,10 +241,11 @@ func (f *verifyFlags) write(g *global, r result.Result) error {
 	return nil
 }
 
-func needsMicroVM(p verify.Plan) bool {
+// takesKind says whether the plan takes in a probe of the family.
+func takesKind(p verify.Plan, kind string) bool {
 	for _, l := range p.Labs {
 		for _, c := range l.Spec.Claims {
-			if p.Takes(&c) && slices.ContainsFunc(c.Probes, func(p lab.Probe) bool { return p.Kind == "microvm" }) {
+			if p.Takes(&c) && slices.ContainsFunc(c.Probes, func(p lab.Probe) bool { return p.Kind == kind }) {
 				return true
 			}
 		}

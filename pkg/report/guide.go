@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/lab"
@@ -23,8 +24,21 @@ func Guide(format string, l *lab.Lab, o Options) ([]byte, error) {
 	return nil, fmt.Errorf("unknown format %q; write one of %s", format, strings.Join(GuideFormats, ", "))
 }
 
-// GuideFile is what the guide in a language is called in its lab's folder.
-func GuideFile(language Language) string {
+// GuideFiles are the guides of a lab in both languages, by their paths in the
+// catalogue; none where it has no steps.
+func GuideFiles(l *lab.Lab) map[string][]byte {
+	files := map[string][]byte{}
+	if len(l.Spec.Steps) == 0 {
+		return files
+	}
+	for _, language := range []Language{English, Chinese} {
+		files[path.Join(path.Dir(l.File()), guideFile(language))] = guideMarkdown(l, Options{Language: language})
+	}
+	return files
+}
+
+// guideFile is what the guide in a language is called in its lab's folder.
+func guideFile(language Language) string {
 	if language == Chinese {
 		return "guide.zh.md"
 	}
@@ -127,7 +141,7 @@ func guideMarkdown(l *lab.Lab, o Options) []byte {
 		other = English
 	}
 	fmt.Fprintf(&b, "<!-- Made from %s by: go generate ./labs -->\n\n", lab.FileName)
-	fmt.Fprintf(&b, "# %s\n\n[%s](%s)\n\n", o.text(l.Spec.Title), o.text(wordOther), GuideFile(other))
+	fmt.Fprintf(&b, "# %s\n\n[%s](%s)\n\n", o.text(l.Spec.Title), o.text(wordOther), guideFile(other))
 	if l.Spec.Intro != nil {
 		fmt.Fprintf(&b, "%s\n\n", strings.TrimSpace(o.text(*l.Spec.Intro)))
 	}
