@@ -20,6 +20,9 @@ type Against struct {
 	// Condition says what is wrong with CEL over object (one), or over
 	// objects; nil leaves the checks of steps uncompiled.
 	Condition func(text string, one bool) error
+	// Addons are the names of the add-ons there are; nil leaves those that
+	// labs name unchecked.
+	Addons []string
 	// Docs is the folder that documents are relative to; nil leaves the
 	// sources of claims unchecked.
 	Docs fs.FS
@@ -44,6 +47,7 @@ func (l *Lab) Lint(against Against) Problems {
 		}
 	}
 	problems = append(problems, l.lintSteps(against)...)
+	problems = append(problems, l.lintAddons(against.Addons)...)
 	if against.Docs != nil {
 		problems = append(problems, l.lintSources(against.Docs)...)
 	} else {

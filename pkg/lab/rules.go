@@ -58,6 +58,7 @@ func (l *Lab) rules() Problems {
 		c.source(field+".source", bad)
 		c.expectation(field, bad)
 		c.probes(field, bad)
+		c.addons(field, l.Spec.Needs, bad)
 	}
 	return problems
 }
@@ -77,6 +78,8 @@ func (l *Lab) needs(bad report) {
 		bad("spec.needs.nodes", "is %d; write 0 for no cluster, else the least number of nodes", *n.Nodes)
 	case clusterless && len(l.Spec.Manifests) > 0:
 		bad("spec.manifests", "need a cluster, but spec.needs.nodes is 0")
+	case clusterless && len(n.Addons) > 0:
+		bad("spec.needs.addons", "need a cluster, but spec.needs.nodes is 0")
 	case clusterless && len(n.Runtimes) > 0:
 		bad("spec.needs.runtimes", "need a cluster, but spec.needs.nodes is 0")
 	}

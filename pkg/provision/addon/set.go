@@ -327,6 +327,28 @@ func (s *Set) release(ctx context.Context, name string, stop func()) error {
 	return s.remove(ctx, a)
 }
 
+// KeepHeld ends this process's holds as well, but what was held stays until
+// Remove.
+func (s *Set) KeepHeld(ctx context.Context) error {
+	s.mu.Lock()
+	held := s.held
+	s.held = map[string]func(){}
+	s.mu.Unlock()
+	var errs []error
+	for _, name := range sortedKeys(held) {
+		held[name]()
+		errs = append(errs, wrap(name, s.change(ctx, name, func(m *marker) error {
+			if m.state == Absent {
+				return errKeep
+			}
+			m.kept = true
+			delete(m.holds, s.id)
+			return nil
+		})))
+	}
+	return errors.Join(errs...)
+}
+
 // Away sees that the add-on isn't in the cluster. Where it is the cluster's
 // own, kept by a person or held by another labctl, it stays, and the error is
 // an *evidence.Untestable.
