@@ -64,9 +64,11 @@ type Image struct {
 	Args []string
 	// User is the numeric UID:GID that the program runs as; root if "".
 	User string
-	// Below makes the layers that the program's lies on, for one that needs
-	// more than itself; programs is the folder of all of the module's.
-	Below func(ctx context.Context, b gomodule.Builder, programs string) ([]v1.Layer, error)
+	// Beside are more of the module's programs, which lie beside the first.
+	Beside []string
+	// Below makes the layers that the programs' lies on, for those that need
+	// more than themselves. It runs while they are built.
+	Below func(ctx context.Context, b gomodule.Builder) ([]v1.Layer, error)
 }
 
 // Upstream are files of a Go module, of the version that the go.mod of a

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
 	"github.com/isolation-stack/labctl/pkg/probeimage"
@@ -86,15 +87,22 @@ func (s *Set) load(ctx context.Context, i Image, ref string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := s.builder.Build(ctx, p)
-	if err != nil {
-		return unavailable(err)
-	}
+	var dir string
 	var below []v1.Layer
+	// Packages wait for the network and the disk, the compiler for the CPU.
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		dir, err = s.builder.Build(gctx, p)
+		return err
+	})
 	if i.Below != nil {
-		if below, err = i.Below(ctx, s.builder, dir); err != nil {
-			return unavailable(err)
-		}
+		g.Go(func() (err error) {
+			below, err = i.Below(gctx, s.builder)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return unavailable(err)
 	}
 	img, err := i.assemble(dir, below)
 	if err != nil {

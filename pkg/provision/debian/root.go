@@ -29,11 +29,15 @@ func (a *Apt) Root(ctx context.Context, tar string, packages ...string) error {
 // Extract writes only the files of the named packages and of what they depend
 // on to a tar file; no package script runs, and there is no dpkg database.
 func (a *Apt) Extract(ctx context.Context, tar string, packages ...string) error {
-	argv := []string{
-		"mmdebstrap", "--variant=extract",
-		"--include=" + strings.Join(packages, ","),
-		"--dpkgopt=path-exclude=/usr/share/man/*",
-		"--dpkgopt=path-exclude=/usr/share/locale/*",
+	return a.ExtractWithout(ctx, tar, nil, packages...)
+}
+
+// ExtractWithout is Extract without the files whose paths match one of the
+// patterns (dpkg(1), --path-exclude).
+func (a *Apt) ExtractWithout(ctx context.Context, tar string, omit []string, packages ...string) error {
+	argv := []string{"mmdebstrap", "--variant=extract", "--include=" + strings.Join(packages, ",")}
+	for _, pattern := range append([]string{"/usr/share/man/*", "/usr/share/locale/*"}, omit...) {
+		argv = append(argv, "--dpkgopt=path-exclude="+pattern)
 	}
 	return a.mmdebstrap(ctx, argv, tar)
 }
