@@ -30,7 +30,7 @@ each claim is checked against the documents.`,
   labctl lint --docs ../docs
   labctl lint --catalogue . labs/mine/lab.yaml`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			against := lab.Against{Schema: verify.Schema(kinds()), Manifests: c.manifests(), Condition: guide.Compile, Addons: addon.Names(addon.Table())}
+			against := lab.Against{Schema: verify.Schema(kinds()), Applied: verify.Applied(kinds()), Manifests: c.manifests(), Condition: guide.Compile, Addons: addon.Names(addon.Table())}
 			if docs != "" {
 				if _, err := os.Stat(docs); err != nil {
 					return fmt.Errorf("--docs: %w", err)

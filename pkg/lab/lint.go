@@ -23,6 +23,9 @@ type Against struct {
 	// Addons are the names of the add-ons there are; nil leaves those that
 	// labs name unchecked.
 	Addons []string
+	// Applied knows the manifests that probes apply; nil leaves them, and
+	// whether anything applies the examples, unchecked.
+	Applied Applied
 	// Docs is the folder that documents are relative to; nil leaves the
 	// sources of claims unchecked.
 	Docs fs.FS
@@ -46,6 +49,7 @@ func (l *Lab) Lint(against Against) Problems {
 			problems = append(problems, l.problemf(fmt.Sprintf("spec.manifests[%d]", i), "there is no manifest %s: %v", m, reason(err)))
 		}
 	}
+	problems = append(problems, l.lintApplied(against)...)
 	problems = append(problems, l.lintSteps(against)...)
 	problems = append(problems, l.lintAddons(against.Addons)...)
 	if against.Docs != nil {
@@ -73,9 +77,9 @@ var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // lintDigests checks what can be checked without the documents.
 func (l *Lab) lintDigests() Problems {
 	var problems Problems
-	for i, c := range l.Spec.Claims {
-		if !digest.MatchString(c.Source.SHA256) {
-			problems = append(problems, l.problemf(claimField(i)+".source.sha256", "is %q; write the 64 hex digits that labctl lint --docs DIR names", c.Source.SHA256))
+	for _, s := range l.sources() {
+		if !digest.MatchString(s.SHA256) {
+			problems = append(problems, l.problemf(s.field+".sha256", "is %q; write the 64 hex digits that labctl lint --docs DIR names", s.SHA256))
 		}
 	}
 	return problems
@@ -84,9 +88,8 @@ func (l *Lab) lintDigests() Problems {
 func (l *Lab) lintSources(docs fs.FS) Problems {
 	var problems Problems
 	read := map[string][]string{}
-	for i, c := range l.Spec.Claims {
-		field := claimField(i) + ".source"
-		path := l.SourcePath(c)
+	for _, s := range l.sources() {
+		field, path := s.field, l.documentOf(s.Source)
 		lines, ok := read[path]
 		if !ok {
 			data, err := fs.ReadFile(docs, path)
@@ -100,7 +103,7 @@ func (l *Lab) lintSources(docs fs.FS) Problems {
 		if lines == nil {
 			continue
 		}
-		if name, message := c.Source.check(path, lines); message != "" {
+		if name, message := s.check(path, lines); message != "" {
 			problems = append(problems, l.problemf(field+"."+name, "%s", message))
 		}
 	}
@@ -108,9 +111,11 @@ func (l *Lab) lintSources(docs fs.FS) Problems {
 }
 
 // SourcePath is the document that makes a claim.
-func (l *Lab) SourcePath(c Claim) string {
-	if c.Source.Path != "" {
-		return c.Source.Path
+func (l *Lab) SourcePath(c Claim) string { return l.documentOf(c.Source) }
+
+func (l *Lab) documentOf(s Source) string {
+	if s.Path != "" {
+		return s.Path
 	}
 	return l.Spec.Document
 }

@@ -55,10 +55,17 @@ func (l *Lab) rules() Problems {
 			bad(field+".id", "the claim %s is in this lab twice; ids are unique in the catalogue", c.ID)
 		}
 		ids[c.ID] = true
-		c.source(field+".source", bad)
+		c.Source.rules(field+".source", bad)
 		c.expectation(field, bad)
 		c.probes(field, bad)
 		c.addons(field, l.Spec.Needs, bad)
+	}
+	for i, e := range l.Spec.Examples {
+		field := fmt.Sprintf("spec.examples[%d]", i)
+		e.Source.rules(field+".source", bad)
+		if !fs.ValidPath(e.Manifest) {
+			bad(field+".manifest", "is %q; write a path relative to the manifests folder, with / and without ..", e.Manifest)
+		}
 	}
 	return problems
 }
@@ -94,8 +101,7 @@ func (l *Lab) needs(bad report) {
 	}
 }
 
-func (c *Claim) source(field string, bad report) {
-	s := c.Source
+func (s Source) rules(field string, bad report) {
 	if s.Path != "" && !fs.ValidPath(s.Path) {
 		bad(field+".path", "is %q; write a path relative to the docs folder, with / and without ..", s.Path)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -70,6 +71,21 @@ func Schema(kinds []probe.Kind) lab.Schema {
 			return nil, err
 		}
 		return p.Outputs(), nil
+	}
+}
+
+// Applied says which manifests probes of the kinds apply, for lab.Against.
+func Applied(kinds []probe.Kind) lab.Applied {
+	return func(kind string, with json.RawMessage, manifests fs.FS) ([]string, error) {
+		p, err := newProbe(kinds, kind, with)
+		if err != nil {
+			return nil, nil // Schema has said it
+		}
+		applying, ok := p.(probe.Applying)
+		if !ok {
+			return nil, nil
+		}
+		return applying.Manifests(), applying.Check(manifests)
 	}
 }
 

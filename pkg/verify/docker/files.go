@@ -77,3 +77,14 @@ func unpack(ctx context.Context, place probe.Place, archive []byte) (string, err
 	}
 	return folder, nil
 }
+
+var _ probe.Applying = (*Probe)(nil)
+
+// Manifests implements probe.Applying.
+func (d *Probe) Manifests() []string { return d.params.Files }
+
+// Check implements probe.Applying: the files are there.
+func (d *Probe) Check(manifests fs.FS) error {
+	_, err := pack(manifests, d.params.Files)
+	return err
+}
