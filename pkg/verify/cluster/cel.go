@@ -23,10 +23,11 @@ import (
 
 // The limits of one evaluation. Expressions come with labs, and labs may come
 // from strangers; lists of objects are long. The cost unit is CEL's own, about
-// one step; Kubernetes allows 10^7 for one request's expressions
+// one step, some five for each object that is looked at; Kubernetes allows
+// 10^7 for one request's expressions
 // (RuntimeCELCostBudget).
 const (
-	costLimit = 10_000_000
+	costLimit = 1_000_000
 	timeLimit = 5 * time.Second
 )
 
