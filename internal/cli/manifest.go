@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ finds it.`,
 			for i, name := range args {
 				b, err := fs.ReadFile(c.manifests(), name)
 				if err != nil {
-					return fmt.Errorf("no manifest %s; %s", name, lab.Suggest(name, manifestNames(c.manifests())))
+					return fmt.Errorf("no manifest %s; %s", name, lab.Suggest(name, beside(name, manifestNames(c.manifests()))))
 				}
 				files[i] = string(b)
 			}
@@ -59,6 +60,21 @@ finds it.`,
 	f.register(cmd)
 	c.register(cmd)
 	return cmd
+}
+
+// beside are the names in the same folder; where there are none, the folders.
+func beside(name string, names []string) []string {
+	var same, folders []string
+	for _, n := range names {
+		if path.Dir(n) == path.Dir(name) {
+			same = append(same, n)
+		}
+		folders = append(folders, path.Dir(n)+"/")
+	}
+	if len(same) > 0 {
+		return same
+	}
+	return slices.Compact(folders)
 }
 
 func (c *catalogue) completeManifest(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -116,6 +116,11 @@ func (t *typist) typeTo(ctx context.Context, n int) (bool, error) {
 		if err := t.say(seen); err != nil {
 			return false, err
 		}
+		if seen.State != guide.Open {
+			if err := t.look(i); err != nil {
+				return false, err
+			}
+		}
 		if seen.State == guide.Open || (seen.State == guide.Unchecked && code != 0) {
 			return false, nil
 		}
@@ -138,6 +143,12 @@ func (t *typist) do(i int) (code int, err error) {
 		_, err = fmt.Fprintf(t.out, "(exit code %d)\n", code)
 	}
 	return code, err
+}
+
+// look prints what to look at.
+func (t *typist) look(i int) error {
+	_, err := fmt.Fprintf(t.out, "              %s\n", strings.Join(strings.Fields(text(t.steps[i].Look, t.language)), " "))
+	return err
 }
 
 // say prints what the check says of a step.

@@ -57,7 +57,7 @@ var (
 	wordUp       = lab.Text{EN: "brings up a cluster with the runtime classes runc, gvisor and wasmedge", ZH: "启动一个带有 runc、gvisor、wasmedge 运行时类的集群"}
 	wordShell    = lab.Text{EN: "opens a shell whose `kubectl` is this cluster's, in the namespace `lab`; where there is no kubectl it is that of the node", ZH: "打开一个 shell：其中的 `kubectl` 指向这个集群，默认命名空间是 `lab`；本机没有 kubectl 时使用节点上的"}
 	wordNodes    = lab.Text{EN: "The lab wants %d nodes: `labctl up --workers %d`.", ZH: "本实验需要 %d 个节点：`labctl up --workers %d`。"}
-	wordAddons   = lab.Text{EN: "It uses the add-ons %s; bring them up with `labctl addon up NAME`, or leave that to `labctl run %s --step N`.", ZH: "用到的附加组件：%s；用 `labctl addon up 名称` 启动，或者交给 `labctl run %s --step N`。"}
+	wordAddons   = lab.Text{EN: "Some of its claims use the add-ons %s, which labctl brings up for them; a step that needs one says so: `labctl addon up NAME`.", ZH: "部分论断用到附加组件 %s，由 labctl 自行启动；需要它们的步骤会写明：`labctl addon up 名称`。"}
 	wordDocker   = lab.Text{EN: "It has a Docker of its own, in a container that labctl starts and removes.", ZH: "它有自己的 Docker，运行在 labctl 启动并删除的容器里。"}
 	wordNone     = lab.Text{EN: "No cluster: everything runs on this machine.", ZH: "不需要集群：一切都在本机运行。"}
 	wordState    = lab.Text{EN: "says which steps are done, by the state of the cluster", ZH: "根据集群状态说明哪些步骤已完成"}
@@ -94,7 +94,7 @@ func preparation(l *lab.Lab, o Options) (commands []command, notes []string) {
 		notes = append(notes, fmt.Sprintf(o.text(wordNodes), *n.Nodes, *n.Nodes-1))
 	}
 	if len(n.Addons) > 0 {
-		notes = append(notes, fmt.Sprintf(o.text(wordAddons), strings.Join(n.Addons, ", "), l.Metadata.Name))
+		notes = append(notes, fmt.Sprintf(o.text(wordAddons), strings.Join(n.Addons, ", ")))
 	}
 	if n.Docker {
 		notes = append(notes, o.text(wordDocker))
