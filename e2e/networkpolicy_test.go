@@ -25,7 +25,6 @@ import (
 // policies mean nothing, then they do, for Pods old and new, then they mean
 // nothing again and the nodes are as they were.
 func TestNetworkPolicy(t *testing.T) {
-	shared(t) // makes the node image
 	name := sharedName + "-policy"
 	t.Cleanup(func() { labctl(context.Background(), "down", "--name", name) })
 	must(t, "up", "--name", name, "--workers", "1")

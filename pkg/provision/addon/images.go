@@ -130,13 +130,14 @@ func unavailable(err error) error {
 	return err
 }
 
-// assemble makes the image from the folder with the module's programs, on the
-// layers below.
+// assemble makes the image: its programs of the folder with the module's, on
+// the layers below.
 func (i Image) assemble(dir string, below []v1.Layer) (v1.Image, error) {
-	layer, err := ociimage.Layer(ociimage.Packed, []ociimage.Entry{
-		{Path: "/tmp/", Mode: 0o1777},
-		ociimage.Binary("/", filepath.Join(dir, i.Program)),
-	})
+	entries := []ociimage.Entry{{Path: "/tmp/", Mode: 0o1777}}
+	for _, p := range append([]string{i.Program}, i.Beside...) {
+		entries = append(entries, ociimage.Binary("/", filepath.Join(dir, p)))
+	}
+	layer, err := ociimage.Layer(ociimage.Packed, entries)
 	if err != nil {
 		return nil, err
 	}
