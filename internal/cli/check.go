@@ -108,7 +108,9 @@ typed. Exit code 0 if no step is open, 1 otherwise.`,
 func lookAt(ctx context.Context, f clusterFlags, l *lab.Lab) ([]guide.Step, error) {
 	var at guide.Looker
 	steps := l.Spec.Steps
-	if slices.ContainsFunc(l.Spec.Steps, func(s lab.Step) bool { return s.Check != nil }) {
+	if l.OnDocker() {
+		at = &dockerLooker{options: f.docker()}
+	} else if slices.ContainsFunc(l.Spec.Steps, func(s lab.Step) bool { return s.Check != nil }) {
 		cluster, err := findCluster(ctx, f)
 		if err != nil {
 			return nil, err

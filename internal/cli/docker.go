@@ -10,10 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/isolation-stack/labctl/pkg/guide"
+	"github.com/isolation-stack/labctl/pkg/lab"
 	"github.com/isolation-stack/labctl/pkg/lifecycle"
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision/docker"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
+	"github.com/isolation-stack/labctl/pkg/verify/cluster"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
 
@@ -49,8 +52,8 @@ arguments: a shell there. Flags of labctl come before the first argument.`,
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringVar(&name, "name", defaultName, "name of the cluster to which it belongs")
-	cmd.Flags().StringVar(&with, "engine", "", "container engine: "+joinOr(engine.Names())+" (default: the first that starts a privileged container)")
+	cmd.Flags().StringVar(&name, "name", fromEnvironment("name", defaultName), "name of the cluster to which it belongs")
+	cmd.Flags().StringVar(&with, "engine", fromEnvironment("engine", ""), "container engine: "+joinOr(engine.Names())+" (default: the first that starts a privileged container)")
 	must(cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions(engine.Names(), cobra.ShellCompDirectiveNoFileComp)))
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	return cmd
@@ -116,3 +119,24 @@ func prepareDocker(ctx context.Context, o lifecycle.DockerOptions, keep bool, lo
 // Ctrl-C labctl ends before that; the next run with the name, or down, removes
 // what is left then.
 const dockerDownLimit = time.Minute
+
+// dockerLooker looks at what is in the Docker of the labs; where none is up
+// there is nothing.
+type dockerLooker struct {
+	options lifecycle.DockerOptions
+	found   *docker.Docker
+}
+
+// Look implements guide.Looker.
+func (d *dockerLooker) Look(ctx context.Context, check *lab.Check) (cluster.Objects, error) {
+	if d.found == nil {
+		var err error
+		if d.found, err = lifecycle.FindDocker(ctx, d.options, progress.Discard); err != nil {
+			return cluster.Objects{}, err
+		}
+	}
+	if d.found == nil {
+		return guide.Docker{}.Look(ctx, check)
+	}
+	return guide.Docker{Place: d.found}.Look(ctx, check)
+}

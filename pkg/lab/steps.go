@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -34,6 +35,26 @@ func (s *Step) Printed() []string {
 	return names
 }
 
+// OnDocker says that people work with the lab's Docker, and not with a cluster:
+// checks then look at what docker inspect gives.
+func (l *Lab) OnDocker() bool {
+	return l.Spec.Needs.Docker && l.Spec.Needs.Nodes != nil && *l.Spec.Needs.Nodes == 0
+}
+
+// DockerKinds are the kinds of a check that looks at Docker.
+var DockerKinds = []string{"container", "image", "network", "volume"}
+
+func (l *Lab) lintDockerCheck(c *Check, field string) Problems {
+	var problems Problems
+	if !slices.Contains(DockerKinds, c.Kind) {
+		problems = append(problems, l.problemf(field+".kind", "is %q; Docker has: %s", c.Kind, strings.Join(DockerKinds, ", ")))
+	}
+	if c.Selector != nil || c.Namespace != "" || c.APIVersion != "" {
+		problems = append(problems, l.problemf(field, "looks at one object of Docker: write kind and name"))
+	}
+	return problems
+}
+
 // lintSteps checks what a person is told to do.
 func (l *Lab) lintSteps(against Against) Problems {
 	var problems Problems
@@ -51,7 +72,9 @@ func (l *Lab) lintSteps(against Against) Problems {
 			continue
 		}
 		c, field := s.Check, field+".check"
-		if n := l.Spec.Needs.Nodes; n != nil && *n == 0 {
+		if l.OnDocker() {
+			problems = append(problems, l.lintDockerCheck(c, field)...)
+		} else if n := l.Spec.Needs.Nodes; n != nil && *n == 0 {
 			bad(field, "looks at a cluster, but spec.needs.nodes is 0")
 		}
 		if s.Run == "" {

@@ -105,6 +105,19 @@ func DownDocker(ctx context.Context, o DockerOptions, log progress.Log) error {
 	return docker.Down(ctx, e, o.StateDir, o.Name, log)
 }
 
+// FindDocker finds the Docker of that name as it is, nil if none runs.
+func FindDocker(ctx context.Context, o DockerOptions, log progress.Log) (*docker.Docker, error) {
+	if there, err := docker.Known(o.StateDir, o.Name); err != nil || !there {
+		return nil, err
+	}
+	o.Engine.StateDir = o.StateDir
+	e, err := engine.Choose(ctx, o.Engine, log)
+	if err != nil {
+		return nil, err
+	}
+	return docker.Find(ctx, e, o.Name)
+}
+
 func lockDocker(ctx context.Context, o DockerOptions, log progress.Log) (*engine.Engine, func(), error) {
 	o.Engine.StateDir = o.StateDir
 	e, err := engine.Choose(ctx, o.Engine, log)

@@ -79,6 +79,15 @@ func Known(stateDir, name string) (bool, error) {
 	return err == nil, err
 }
 
+// Find finds the Docker of that name as it is, nil if none runs.
+func Find(ctx context.Context, e *engine.Engine, name string) (*Docker, error) {
+	found, err := inspect(ctx, e, name)
+	if err != nil || found == nil || !found.State.Running {
+		return nil, err
+	}
+	return &Docker{engine: e, container: container(name)}, nil
+}
+
 // Up makes the Docker or finds the one that is there; one that isn't whole,
 // or of another image, is made anew. kept says that the one that is there was
 // left on purpose (Keep). The caller holds the lock.

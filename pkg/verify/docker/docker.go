@@ -39,13 +39,13 @@ type Params struct {
 	Files []string `json:"files,omitempty"`
 	// Outputs declares the evidence of Script, all of which it must give.
 	Outputs []node.Output `json:"outputs"`
-	// Timeout is the longest that it may take, 1m if absent.
+	// Timeout is the longest that it may take, 2m if absent.
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 	// Exclusive says that nothing else may be measured meanwhile.
 	Exclusive bool `json:"exclusive,omitempty"`
 }
 
-const defaultTimeout = time.Minute
+const defaultTimeout = 2 * time.Minute
 
 // New decodes parameters into a probe.
 func New(params []byte) (*Probe, error) {
