@@ -4,6 +4,7 @@ package addon
 func Table() []Addon {
 	return []Addon{
 		cosign,
+		csiHostpath,
 		gatekeeper,
 		kubeStateMetrics,
 		kwok,
