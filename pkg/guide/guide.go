@@ -114,7 +114,14 @@ func LookAt(ctx context.Context, steps []lab.Step, i int, at Looker) (Step, erro
 	case met:
 		s.State = Done
 		return s, nil
-	case err != nil:
+	case c.Until > i+1 && c.Until <= len(steps):
+		later, laterErr := LookAt(ctx, steps, c.Until-1, at)
+		if laterErr != nil || later.State == Done {
+			s.State = later.State
+			return s, laterErr
+		}
+	}
+	if err != nil {
 		s.Because = err.Error()
 	}
 	s.State, s.Hint = Open, &c.Hint

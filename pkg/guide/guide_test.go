@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,35 @@ func TestAwait(t *testing.T) {
 	cancel()
 	if _, err := Await(ctx, steps, 0, never, time.Minute); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// named answers with an object where its name is among those there.
+type named []string
+
+func (n named) Look(_ context.Context, c *lab.Check) (cluster.Objects, error) {
+	if slices.Contains(n, c.Name) {
+		return one(map[string]any{}), nil
+	}
+	return one(), nil
+}
+
+// TestUntil: a step whose work a later one takes away is done with that one.
+func TestUntil(t *testing.T) {
+	step := func(name string, until int) lab.Step {
+		return lab.Step{Check: &lab.Check{Kind: "Pod", Name: name, For: "object != null", Until: until}}
+	}
+	steps := []lab.Step{step("a", 2), step("b", 3), step("c", 0)}
+	for there, want := range map[string]string{
+		"": "open open open", "a": "done open open", "b": "done done open", "c": "done done done", "a c": "done done done",
+	} {
+		seen, err := Look(t.Context(), steps, named(strings.Fields(there)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%s %s %s", seen[0].State, seen[1].State, seen[2].State); got != want {
+			t.Errorf("with %q: %s, want %s", there, got, want)
+		}
 	}
 }
 

@@ -166,6 +166,7 @@ func TestMistakes(t *testing.T) {
 		"check of two":        {"        name: greeting\n", "        name: greeting\n        selector: a=b\n", `78:9: spec.steps[1].check: write name for one object, or selector for several`},
 		"check's selector":    {"        name: greeting\n", "        selector: a in b\n", `79:19: spec.steps[1].check.selector: is no label selector: `},
 		"check's expression":  {"for: object != null", "for: objects != null", `80:14: spec.steps[1].check.for: CEL: looks at what isn't there`},
+		"check until before":  {"        name: greeting\n", "        name: greeting\n        until: 2\n", `80:16: spec.steps[1].check.until: is 2; write the number of a later step that has a check`},
 		"check without run":   {"    - title: {en: Greet, zh: 打招呼}\n      run: |\n        labctl manifest greeting.yaml | kubectl apply -f -\n        kubectl get configmap greeting -o yaml\n", "    - title: {en: Greet, zh: 打招呼}\n", `75:9: spec.steps[1].check: is for a step with a command`},
 		"check without words": {"        hint: {en: Apply the manifest., zh: 应用这个清单。}\n", "        hint: {en: Apply the manifest.}\n", `81:15: spec.steps[1].check.hint.zh: is missing`},
 		"check of no cluster": {"    runtimes: [runc, gvisor]\n  manifests: [greeting.yaml]", "    nodes: 0", `77:9: spec.steps[1].check: looks at a cluster, but spec.needs.nodes is 0`},

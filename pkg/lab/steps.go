@@ -80,6 +80,9 @@ func (l *Lab) lintSteps(against Against) Problems {
 		if s.Run == "" {
 			bad(field, "is for a step with a command; write in run what brings the cluster there")
 		}
+		if c.Until != 0 && (c.Until <= i+1 || c.Until > len(l.Spec.Steps) || l.Spec.Steps[c.Until-1].Check == nil) {
+			bad(field+".until", "is %d; write the number of a later step that has a check", c.Until)
+		}
 		if (c.Name == "") == (c.Selector == nil) {
 			bad(field, "write name for one object, or selector for several (selector: \"\" takes all), not both")
 			continue

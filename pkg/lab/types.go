@@ -206,4 +206,7 @@ type Check struct {
 	For string `json:"for"`
 	// Hint is for those who aren't done.
 	Hint Text `json:"hint"`
+	// Until is the number of a later step that takes away what this one made:
+	// when that one is done, so is this one.
+	Until int `json:"until,omitempty" jsonschema:"minimum=1"`
 }
