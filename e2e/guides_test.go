@@ -5,14 +5,18 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/isolation-stack/labctl/pkg/verify/result"
 )
 
 // guideLab is a lab for people whose third step makes an object outside of the
@@ -199,24 +203,68 @@ func TestResetLeavesOthers(t *testing.T) {
 	}
 }
 
+// twoClaims is a lab without a cluster; its second claim holds as %s says.
+const twoClaims = `apiVersion: labctl.dev/v1alpha1
+kind: Lab
+metadata:
+  name: two-claims
+spec:
+  document: none.md
+  title: {en: Two claims, zh: 两个论断}
+  layer: L-3
+  needs: {nodes: 0}
+  claims:
+    - id: two-1
+      statement: {en: X, zh: X}
+      source: {heading: X, line: 1, sha256: "0000000000000000000000000000000000000000000000000000000000000000"}
+      layer: L-3
+      probes: &host [{as: host, kind: host, with: {labprobe: [identity]}}]
+      decide: host.pid > 0
+      expect: confirmed
+    - id: two-2
+      statement: {en: X, zh: X}
+      source: {heading: X, line: 1, sha256: "0000000000000000000000000000000000000000000000000000000000000000"}
+      layer: L-3
+      probes: *host
+      decide: host.pid %s 0
+      expect: confirmed
+`
+
 // TestFailedOnly verifies again what failed, and nothing else.
 func TestFailedOnly(t *testing.T) {
-	_, client := shared(t)
-	claims := []string{"verify", "--name", sharedName, "l-4-sandboxing", "isolation-stack", "--claim", "29-5", "--claim", "29-99"}
-	restored := t.Run("with a wrong handler", func(t *testing.T) {
-		swap(t, client.NodeV1().RuntimeClasses(), "gvisor", "runc")
-		if r := labctl(t.Context(), claims...); r.code != 1 {
-			t.Fatalf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	dir := t.TempDir()
+	spec := filepath.Join(dir, "labs", "two-claims", "lab.yaml")
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	again := func(args ...string) run {
+		return labctl(t.Context(), append([]string{"verify", "--catalogue", dir, "-o", "json"}, args...)...)
+	}
+	ids := func(r run) (ids []string) {
+		got, err := result.Read([]byte(r.stdout))
+		if err != nil {
+			t.Fatalf("exit code %d: %v\n%s", r.code, err, r.stderr)
 		}
-	})
-	if !restored {
-		return
+		for _, l := range got.Labs {
+			for _, c := range l.Claims {
+				ids = append(ids, c.ID)
+			}
+		}
+		return ids
 	}
-	got, r := verify(t, "--failed-only")
-	if r.code != 0 || len(got.Labs) != 1 || len(got.Labs[0].Claims) != 1 || got.Labs[0].Claims[0].ID != "29-99" {
-		t.Errorf("exit code %d, %+v\n%s", r.code, got.Labs, r.stderr)
+	write(t, spec, fmt.Sprintf(twoClaims, "<"))
+	if r := again("--failed-only"); r.code != 2 || !strings.Contains(r.stderr, "no run of this cluster is known") {
+		t.Errorf("before the first run: exit code %d\n%s", r.code, r.stderr)
 	}
-	if r := labctl(t.Context(), "verify", "--name", sharedName, "--failed-only"); r.code != 0 || !strings.Contains(r.stderr, "nothing differed or broke") {
-		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	if r := again("--lab", "two-claims"); r.code != 1 || !slices.Equal(ids(r), []string{"two-1", "two-2"}) {
+		t.Errorf("all claims: exit code %d\n%s", r.code, r.stderr)
+	}
+	if r := again("--failed-only"); r.code != 1 || !slices.Equal(ids(r), []string{"two-2"}) {
+		t.Errorf("the claim that failed: exit code %d\n%s", r.code, r.stdout)
+	}
+	write(t, spec, fmt.Sprintf(twoClaims, ">"))
+	if r := again("--failed-only"); r.code != 0 || !slices.Equal(ids(r), []string{"two-2"}) {
+		t.Errorf("mended: exit code %d\n%s", r.code, r.stdout)
+	}
+	if r := again("--failed-only"); r.code != 0 || r.stdout != "" || !strings.Contains(r.stderr, "nothing differed or broke") {
+		t.Errorf("nothing left: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 }
