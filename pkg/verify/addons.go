@@ -86,7 +86,8 @@ func (r *run) surround(ctx context.Context, c *lab.Claim) error {
 		return evidence.Untestablef("there is no cluster for the add-ons %s", strings.Join(slices.Concat(c.Addons, c.Without), ", "))
 	}
 	// Nothing of before is under way when add-ons come and go.
-	err := r.settle(ctx)
+	r.settle(ctx)
+	var err error
 	for _, name := range slices.Concat(c.Without, r.LeaveOut) {
 		if err == nil && (slices.Contains(c.Without, name) || slices.Contains(c.Addons, name)) {
 			err = r.Addons.Away(ctx, name)

@@ -111,11 +111,8 @@ func (r *run) measure(ctx context.Context, namespace string, claims []lab.Compil
 	if len(alone) == 0 {
 		return
 	}
-	// What is being removed would disturb those that want to be alone. That it
-	// isn't gone in time is no reason to stop; it is said at the end of the run.
-	if err := r.settle(ctx); err != nil {
-		r.pending.add(func(context.Context) error { return err })
-	}
+	// What is being removed would disturb those that want to be alone.
+	r.settle(ctx)
 	env.Later = nil
 	measure(alone, 1)
 }

@@ -142,7 +142,8 @@ func Run(ctx context.Context, plan Plan, setup Setup) (result.Result, error) {
 			out.Labs = append(out.Labs, r.lab(ctx, l, compiled[i], plan.Strict))
 		}
 	}
-	errs := []error{r.settle(ctx), r.releaseAddons(ctx)}
+	r.settle(ctx)
+	errs := []error{r.releaseAddons(ctx)}
 	if s, ok := r.spaces[sharedNamespace]; ok {
 		errs = append(errs, r.close(ctx, s))
 	}

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"sync"
 )
 
@@ -19,23 +18,22 @@ func (s *settling) add(wait func(context.Context) error) {
 	s.waits = append(s.waits, wait)
 }
 
-// settle waits for all that was collected, each within closeLimit; not at all
-// once ctx has ended: the cluster goes on by itself.
-func (r *run) settle(ctx context.Context) error {
+// settle waits for all that was collected, within closeLimit; not at all once
+// ctx has ended. What isn't gone then is said; the cluster goes on by itself.
+func (r *run) settle(ctx context.Context) {
 	r.pending.mu.Lock()
 	waits := r.pending.waits
 	r.pending.waits = nil
 	r.pending.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, closeLimit)
+	limited, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
-	errs := make([]error, len(waits))
 	var group sync.WaitGroup
-	for i, wait := range waits {
-		group.Go(func() { errs[i] = wait(ctx) })
+	for _, wait := range waits {
+		group.Go(func() {
+			if err := wait(limited); err != nil && ctx.Err() == nil {
+				r.Log.Info("Still being removed: %v", err)
+			}
+		})
 	}
 	group.Wait()
-	if len(waits) == 0 || errors.Is(ctx.Err(), context.Canceled) {
-		return nil
-	}
-	return errors.Join(errs...)
 }

@@ -184,17 +184,20 @@ func (s *Session) Apply(ctx context.Context, o Object, mode Mode) (*unstructured
 			return nil, err
 		}
 	}
-	labels := o.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
+	stored := s.stored(mapping)
+	if stored {
+		labels := o.GetLabels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[ManagedByLabel], labels[NamespaceLabel] = ManagedBy, s.namespace
+		o.SetLabels(labels)
 	}
-	labels[ManagedByLabel], labels[NamespaceLabel] = ManagedBy, s.namespace
-	o.SetLabels(labels)
 	made, err := send(ctx, client, o, mode)
 	if err != nil {
 		return nil, refused(o, err)
 	}
-	if !inside && mode != DryRun && made.GetUID() != "" { // a review is an answer, not an object
+	if !inside && mode != DryRun && stored {
 		s.outside = append(s.outside, placed{client: client, what: o.String(), name: made.GetName(), uid: made.GetUID()})
 	}
 	if o.GetKind() == "CustomResourceDefinition" {

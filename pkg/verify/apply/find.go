@@ -109,6 +109,19 @@ func choose(kind string, found []schema.GroupVersionKind) (schema.GroupVersionKi
 	return found[0], nil
 }
 
+// stored says whether objects of the kind stay. Those that can't be deleted
+// are questions (a SubjectAccessReview) that the API server answers at once;
+// it refuses labels on them.
+func (a *Applier) stored(mapping *meta.RESTMapping) bool {
+	list, err := a.server.ServerResourcesForGroupVersion(mapping.GroupVersionKind.GroupVersion().String())
+	if err != nil {
+		return true // then the request itself says what is wrong
+	}
+	return !slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool {
+		return r.Name == mapping.Resource.Resource && !slices.Contains(r.Verbs, "delete")
+	})
+}
+
 // defined says whether there is a definition for a kind, which then is served
 // soon.
 func (a *Applier) defined(ctx context.Context, apiVersion, kind string) bool {

@@ -122,7 +122,7 @@ func TestNewRefuses(t *testing.T) {
 		"too long":           {"steps: [{wait: " + target + ", timeout: 3m}}]", "wait: timeout: 3m0s is longer than the whole scenario may take (timeout: 2m0s)"},
 		"negative":           {"steps: [{wait: " + target + ", hold: -1s}}]", "wait: hold: is -1s"},
 		"no values":          {"steps: [{get: {kind: Pod, name: p}, as: g}]", "values: are missing"},
-		"value's name":       {"steps: [{get: {kind: Pod, name: p}, values: [{name: N, type: int, cel: object.n}]}]", `values[0].name: "N"`},
+		"value's name":       {"steps: [{get: {kind: Pod, name: p}, values: [{name: Num, type: int, cel: object.n}]}]", `values[0].name: "Num"`},
 		"value's type":       {"steps: [{get: {kind: Pod, name: p}, values: [{name: num, type: number, cel: object.n}]}]", `values[0].type: "number" is unknown`},
 		"value twice":        {"steps: [{get: {kind: Pod, name: p}, values: [{name: num, type: int, cel: object.n}, {name: num, type: int, cel: object.n}]}]", "num comes twice"},
 		"watch of text":      {"steps: [{watch: {kind: Pod, name: p}, as: w, values: [{name: num, type: string, cel: object.n}]}]", "write one of [int double]"},

@@ -28,7 +28,8 @@ type Environment struct {
 	// by their short names (opa, pause).
 	Images map[string]string
 	// Later takes what a probe doesn't wait for itself: that what it deleted is
-	// gone. The run waits for it at its end. Where it is nil the probe waits.
+	// gone. The run waits for it at its end, and says what its error tells.
+	// Where it is nil the probe waits.
 	Later func(wait func(context.Context) error)
 }
 
