@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"time"
@@ -62,13 +61,20 @@ arguments: a shell there. Flags of labctl come before the first argument.`,
 // enterDocker brings the Docker up to stay, and gives the command line that
 // runs docker, or a shell, there.
 func enterDocker(ctx context.Context, g *global, c *console, o lifecycle.DockerOptions, args []string) (argv, env []string, err error) {
-	d, err := lifecycle.UpDocker(ctx, o, c)
-	if err != nil {
-		return nil, nil, provisionError(err, c)
+	d, err := lifecycle.FindDocker(ctx, o, progress.Discard)
+	if err == nil && d != nil {
+		err = d.Keep(ctx)
 	}
-	defer d.Release()
-	if err := d.Keep(ctx); err != nil {
-		return nil, nil, provisionError(err, c)
+	if err != nil || d == nil {
+		up, err := lifecycle.UpDocker(ctx, o, c)
+		if err != nil {
+			return nil, nil, provisionError(err, c)
+		}
+		defer up.Release()
+		if err := up.Keep(ctx); err != nil {
+			return nil, nil, provisionError(err, c)
+		}
+		d = up.Docker
 	}
 	inside := append([]string{"docker"}, args...)
 	if len(args) == 0 {
@@ -86,7 +92,7 @@ func attach(ctx context.Context, g *global, argv, env []string) error {
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 {
-		return withCode(exit.ExitCode(), fmt.Errorf("it ended with exit code %d", exit.ExitCode()))
+		return exitWith(exit.ExitCode()) // the program has said why
 	}
 	return err
 }
@@ -105,11 +111,12 @@ func prepareDocker(ctx context.Context, o lifecycle.DockerOptions, keep bool, lo
 		// A context of its own: Ctrl-C and --timeout don't leave it behind.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dockerDownLimit)
 		defer cancel()
-		switch {
-		case d.Kept:
-			return nil
-		case keep:
+		if keep {
 			return d.Keep(ctx)
+		}
+		// It may have been kept before, or by labctl docker meanwhile.
+		if kept, err := d.IsKept(ctx); err == nil && kept {
+			return nil
 		}
 		return d.Down(ctx)
 	}

@@ -33,8 +33,6 @@ type Docker struct {
 	*docker.Docker
 	// Place has labprobe in it.
 	Place probe.Place
-	// Kept says that it was there, and was to stay.
-	Kept bool
 
 	release func()
 	down    func(context.Context) error
@@ -73,7 +71,7 @@ func UpDocker(ctx context.Context, o DockerOptions, log progress.Log) (_ *Docker
 	if err != nil {
 		return nil, err
 	}
-	d, kept, err := docker.Up(ctx, e, docker.Options{
+	d, err := docker.Up(ctx, e, docker.Options{
 		Name: o.Name, Cache: cache, Suite: pins.Debian.Suite, Packages: pins.Debian.Docker,
 		Apt: func(ctx context.Context) (docker.Apt, error) {
 			return openApt(ctx, cache, o.DebianMirror, log)
@@ -85,7 +83,7 @@ func UpDocker(ctx context.Context, o DockerOptions, log progress.Log) (_ *Docker
 		return nil, err
 	}
 	return &Docker{
-		Docker: d, Place: node.Equip(d, program, module), Kept: kept, release: unlock,
+		Docker: d, Place: node.Equip(d, program, module), release: unlock,
 		down: func(ctx context.Context) error { return docker.Down(ctx, e, o.StateDir, o.Name, log) },
 	}, nil
 }

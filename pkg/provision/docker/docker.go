@@ -89,32 +89,30 @@ func Find(ctx context.Context, e *engine.Engine, name string) (*Docker, error) {
 }
 
 // Up makes the Docker or finds the one that is there; one that isn't whole,
-// or of another image, is made anew. kept says that the one that is there was
-// left on purpose (Keep). The caller holds the lock.
-func Up(ctx context.Context, e *engine.Engine, o Options, log progress.Log) (d *Docker, kept bool, err error) {
+// or of another image, is made anew. The caller holds the lock.
+func Up(ctx context.Context, e *engine.Engine, o Options, log progress.Log) (d *Docker, err error) {
 	ref, err := o.ensureImage(ctx, e, log)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	step := log.Start("Docker of labctl's own")
 	defer func() { step.End(err) }()
 	found, err := inspect(ctx, e, o.Name)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	d = &Docker{engine: e, container: container(o.Name)}
 	if found != nil && found.State.Running && found.Config.Labels[imageLabel] == ref {
 		if err := d.start(ctx, o); err == nil {
-			kept, err := d.isKept(ctx)
-			return d, kept, err
+			return d, nil
 		}
 		if ctx.Err() != nil {
-			return nil, false, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 	if found != nil {
 		if err := remove(ctx, e, o.Name); err != nil {
-			return nil, false, err
+			return nil, err
 		}
 	}
 	if _, err = e.Run(ctx, runArgs(e.Name, o.Name, ref)...); err == nil {
@@ -125,9 +123,9 @@ func Up(ctx context.Context, e *engine.Engine, o Options, log progress.Log) (d *
 		// Up or Down finds it.
 		clean, cancel := cleanup(ctx)
 		defer cancel()
-		return nil, false, errors.Join(fmt.Errorf("docker of labctl's own: %w", err), remove(clean, e, o.Name))
+		return nil, errors.Join(fmt.Errorf("docker of labctl's own: %w", err), remove(clean, e, o.Name))
 	}
-	return d, false, nil
+	return d, nil
 }
 
 // runArgs starts the container.
@@ -188,11 +186,14 @@ func (d *Docker) start(ctx context.Context, o Options) error {
 // keptFile is there when a Docker is to stay after the run that made it.
 const keptFile = "/run/labctl-kept"
 
-// Keep says that the Docker stays when the run is over; a run that was killed
-// leaves one that nobody asked for.
-func (d *Docker) Keep(ctx context.Context) error { return d.must(ctx, nil, "touch", keptFile) }
+// Keep says that the Docker stays when the run is over, and starts its daemons
+// where they don't run: a run that was killed leaves one that nobody asked for.
+func (d *Docker) Keep(ctx context.Context) error {
+	return d.must(ctx, nil, "sh", "-c", `docker-node start && touch "$1"`, "sh", keptFile)
+}
 
-func (d *Docker) isKept(ctx context.Context) (bool, error) {
+// IsKept says whether it is to stay.
+func (d *Docker) IsKept(ctx context.Context) (bool, error) {
 	exit, err := d.Run(ctx, nil, "test", "-e", keptFile)
 	return exit.Code == 0, err
 }

@@ -39,8 +39,8 @@ exec)
   mark=${3#*=}
   code=0
   case "$*" in
+  *"docker-node start && touch"*) touch "$state/kept";;
   *" docker-node start"*) [ ! -e "$state/broken" ] || code=1;;
-  *"touch /run/labctl-kept"*) touch "$state/kept";;
   *"test -e /run/labctl-kept"*) [ -e "$state/kept" ] || code=1;;
   esac
   printf '\n%%s %%d\n' "$mark" $code >&2;;
@@ -78,6 +78,17 @@ func (w *world) put(t *testing.T, name, content string) {
 	}
 }
 
+func (w *world) keep(t *testing.T) {
+	t.Helper()
+	d, err := Find(t.Context(), w.engine, "lab")
+	if err == nil {
+		err = d.Keep(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // runs counts the containers that were started.
 func (w *world) runs(t *testing.T) int {
 	t.Helper()
@@ -97,7 +108,7 @@ func TestUp(t *testing.T) {
 		error string
 	}{
 		{name: "a second one finds it", runs: 1},
-		{name: "kept", there: func(t *testing.T, w *world) { w.put(t, "kept", "") }, runs: 1, kept: true},
+		{name: "kept", there: func(t *testing.T, w *world) { w.keep(t) }, runs: 1, kept: true},
 		{name: "stopped", there: func(t *testing.T, w *world) { w.put(t, "running", "false") }, runs: 2},
 		{name: "another image", there: func(t *testing.T, w *world) { w.put(t, "container", "localhost/labctl/docker:old") }, runs: 2},
 		{name: "daemons that don't come up", there: func(t *testing.T, w *world) { w.put(t, "broken", "") }, runs: 2},
@@ -109,21 +120,23 @@ func TestUp(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			if _, kept, err := Up(t.Context(), w.engine, w.opts, progress.Discard); err != nil || kept {
-				t.Fatal(kept, err)
+			if _, err := Up(t.Context(), w.engine, w.opts, progress.Discard); err != nil {
+				t.Fatal(err)
 			}
 			if c.there != nil {
 				c.there(t, w)
 			}
-			_, kept, err := Up(t.Context(), w.engine, w.opts, progress.Discard)
+			d, err := Up(t.Context(), w.engine, w.opts, progress.Discard)
 			switch {
 			case c.error != "" && (err == nil || !strings.Contains(err.Error(), c.error)):
 				t.Errorf("error %v, want %q", err, c.error)
 			case c.error == "" && err != nil:
 				t.Error(err)
 			}
-			if kept != c.kept {
-				t.Errorf("kept %v", kept)
+			if err == nil {
+				if kept, err := d.IsKept(t.Context()); err != nil || kept != c.kept {
+					t.Errorf("kept %v %v", kept, err)
+				}
 			}
 			if got := w.runs(t); got != c.runs {
 				t.Errorf("%d containers were started, want %d", got, c.runs)
@@ -143,7 +156,7 @@ func TestDown(t *testing.T) {
 	known(false)
 	for _, there := range []bool{true, false} {
 		if there {
-			if _, _, err := Up(t.Context(), w.engine, w.opts, progress.Discard); err != nil {
+			if _, err := Up(t.Context(), w.engine, w.opts, progress.Discard); err != nil {
 				t.Fatal(err)
 			}
 		}
