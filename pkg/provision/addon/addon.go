@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision"
@@ -34,6 +35,8 @@ type Addon struct {
 	// the component by itself: one that is there and isn't labctl's. The
 	// cluster's own is then used as it is.
 	Sign Object
+	// Own says the same where no object of the manifests shows it.
+	Own func(ctx context.Context, client kubernetes.Interface) (bool, error)
 	// NodeUp runs on every node before anything is applied, NodeDown after
 	// everything is removed; both converge however often they are run. An
 	// *evidence.Untestable says that this host can't have the add-on.

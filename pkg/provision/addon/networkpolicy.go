@@ -56,11 +56,26 @@ func networkPolicy() Addon {
 		Upstream: []Upstream{{Module: "cilium", Requires: cilium, Files: ciliumKinds()}},
 		// kindnet enforces NetworkPolicy by itself (since kind 0.24).
 		Sign:      Object{"apps/v1", "DaemonSet", "kube-system", "kindnet"},
+		Own:       k3sEnforces,
 		Manifests: true,
 		NodeUp:    func(ctx context.Context, n Node) error { return onNode(ctx, n, networkPolicyUp) },
 		NodeDown:  func(ctx context.Context, n Node) error { return onNode(ctx, n, networkPolicyDown) },
 		Ready:     enforces,
 	}
+}
+
+// k3sEnforces says whether a K3s enforces NetworkPolicy, as it does unless its
+// server was started otherwise (https://docs.k3s.io/networking/networking-services).
+// Its servers write their arguments to their Nodes.
+func k3sEnforces(ctx context.Context, client kubernetes.Interface) (bool, error) {
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(nodes.Items, func(n corev1.Node) bool {
+		args, k3s := n.Annotations["k3s.io/node-args"]
+		return k3s && strings.Contains(args, `"server"`) && !strings.Contains(args, "--disable-network-policy")
+	}), nil
 }
 
 // ciliumKinds are the definitions that an agent waits for before it works
@@ -130,7 +145,7 @@ func ciliumLayers(ctx context.Context, b gomodule.Builder) ([]v1.Layer, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("Cilium's eBPF sources: %w", err)
+		return nil, fmt.Errorf("eBPF sources of Cilium: %w", err)
 	}
 	files, err := ociimage.Layer(ociimage.Packed, entries)
 	return []v1.Layer{compiler, files}, err
@@ -257,7 +272,7 @@ func (p policyProof) known(ctx context.Context) error {
 		Items []metav1.PartialObjectMetadata
 	}
 	if err := json.Unmarshal(raw, &endpoints); err != nil {
-		return fmt.Errorf("Cilium's endpoints: %w", err)
+		return fmt.Errorf("endpoints of Cilium: %w", err)
 	}
 	pods, err := p.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "status.phase=Running"})
 	if err != nil {
@@ -280,7 +295,7 @@ func unknownPods(pods []corev1.Pod, endpoints []metav1.PartialObjectMetadata) er
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("Cilium doesn't know these Pods yet: %s", strings.Join(missing, ", "))
+		return fmt.Errorf("not known to Cilium yet: %s", strings.Join(missing, ", "))
 	}
 	return nil
 }

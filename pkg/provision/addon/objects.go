@@ -73,6 +73,11 @@ func (s *Set) at(ctx context.Context, gvk schema.GroupVersionKind, namespace, na
 
 // owns says whether the cluster has the component by itself.
 func (s *Set) owns(ctx context.Context, a Addon) (bool, error) {
+	if a.Own != nil {
+		if own, err := a.Own(ctx, s.typed); err != nil || own {
+			return own, err
+		}
+	}
 	if a.Sign == (Object{}) {
 		return false, nil
 	}

@@ -96,7 +96,7 @@ func (s *Set) up(ctx context.Context, name string, keep bool) (images map[string
 	}
 	if own, err := s.owns(ctx, a); err != nil || own {
 		if err == nil {
-			s.log.Info("%s: the cluster has its own (%s %s); it is used as it is", name, a.Sign.Kind, a.Sign.Name)
+			s.log.Info("%s: the cluster has its own; it is used as it is", name)
 			err = s.ready(ctx, a, nil)
 		}
 		return nil, wrap(name, err)
@@ -400,7 +400,7 @@ func (s *Set) Remove(ctx context.Context, name string) error {
 	}
 	if own, err := s.owns(ctx, a); err != nil || own {
 		if err == nil {
-			err = fmt.Errorf("it is the cluster's own (%s %s) and stays", a.Sign.Kind, a.Sign.Name)
+			err = errors.New("it is the cluster's own and stays")
 		}
 		return wrap(name, err)
 	}
