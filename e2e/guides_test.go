@@ -5,7 +5,9 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,11 +137,18 @@ func TestGuidesOfTheLabs(t *testing.T) {
 func TestShellAndKubectl(t *testing.T) {
 	_, client := shared(t)
 	t.Cleanup(func() { labctl(context.Background(), "reset", "--name", sharedName) })
-	// A PATH without kubectl: what commands here and labctl itself need.
+	// All programs of this machine but kubectl.
 	bare := t.TempDir()
-	for _, program := range []string{"sh", "cat", "env", "podman", "docker", "nerdctl", "runc", "conmon", "netavark"} {
-		if path, err := exec.LookPath(program); err == nil {
-			if err := os.Symlink(path, filepath.Join(bare, program)); err != nil {
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		programs, err := os.ReadDir(dir)
+		if err != nil {
+			continue // PATH may name folders that aren't there
+		}
+		for _, p := range programs {
+			if p.Name() == "kubectl" {
+				continue
+			}
+			if err := os.Symlink(filepath.Join(dir, p.Name()), filepath.Join(bare, p.Name())); err != nil && !errors.Is(err, fs.ErrExist) {
 				t.Fatal(err)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -28,6 +27,7 @@ command -v kubectl >/dev/null || kubectl="k3s kubectl"
 KUBECONFIG=$(mktemp)
 export KUBECONFIG
 trap 'rm -f "$KUBECONFIG"' EXIT
+trap 'exit 130' INT TERM HUP
 cat "$f" >"$KUBECONFIG"
 $kubectl config set-context --current --namespace="$1" >/dev/null
 shift
@@ -38,14 +38,15 @@ func newKubectlCommand(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubectl [flags of labctl] [--] ARGUMENTS…",
 		Short: "The kubectl of the lab's node, for machines that have none",
-		Long: `Run kubectl on the first node of the cluster; its output and its exit code are
-passed on when it ends. The namespace is ` + lab.PeopleNamespace + ` unless -n or -A says otherwise.
-labctl's own flags stand before kubectl's words.
+		Long: `Run kubectl on the first node of the cluster, with its output and its exit code.
+The namespace is ` + lab.PeopleNamespace + ` unless -n or -A says otherwise. labctl's own flags stand
+before kubectl's words.
 
 Files are those of this machine with -f FILE or -f - (stdin), for every command
 of kubectl that takes manifests; they are sent to the node. Other local files
-(-k, cp, --from-file) and what needs a terminal or doesn't end by itself
-(exec -it, edit, port-forward, get -w, logs -f) need a kubectl of your own.`,
+(-k, cp, --from-file), edit and port-forward need a kubectl of your own. Where
+the provider isn't kind, so do a terminal (exec -it) and what doesn't end by
+itself (get -w, logs -f): output comes when the command has ended.`,
 		Example: `  labctl kubectl get pods
   labctl kubectl --name class-a -- -n kube-system get pods
   labctl kubectl apply -f pod.yaml
@@ -73,15 +74,25 @@ of kubectl that takes manifests; they are sent to the node. Other local files
 // runKubectl runs kubectl on the first node; files, if there are some, are its
 // stdin.
 func runKubectl(ctx context.Context, g *global, cluster provision.Cluster, args []string, files []byte) error {
-	var stdin io.Reader
+	terminal := files == nil && isTerminal(g.in) && isTerminal(g.out)
+	with := *g
+	with.in = nil
 	switch {
 	case files != nil:
-		stdin = bytes.NewReader(files)
-	case readsStdin(args):
-		stdin = g.in
+		with.in = bytes.NewReader(files)
+	case terminal || readsStdin(args):
+		with.in = g.in
 	}
-	node := cluster.Node(cluster.Nodes()[0])
-	exit, err := node.Run(ctx, stdin, append([]string{"sh", "-c", kubectlScript, "sh", lab.PeopleNamespace}, args...)...)
+	node := cluster.Nodes()[0]
+	argv := append([]string{"sh", "-c", kubectlScript, "sh", lab.PeopleNamespace}, args...)
+	if a, ok := cluster.(provision.Attacher); ok {
+		line, env := a.Attach(node, with.in != nil, terminal, argv...)
+		return attach(ctx, &with, line, env)
+	}
+	if terminal {
+		with.in = nil
+	}
+	exit, err := cluster.Node(node).Run(ctx, with.in, argv...)
 	if err != nil {
 		return withCode(exitProvision, fmt.Errorf("kubectl on the lab's node: %w", err))
 	}

@@ -68,3 +68,11 @@ type Cluster interface {
 	// ContainerdLog is what a node's containerd logged in the last minutes.
 	ContainerdLog(ctx context.Context, node string) (string, error)
 }
+
+// Attacher is a Cluster on whose nodes a command can have the caller's own
+// streams, where Place.Run keeps what it prints until it ends.
+type Attacher interface {
+	// Attach is the command line, and what to add to its environment, that runs
+	// argv on a node: with stdin, with a terminal.
+	Attach(node string, stdin, terminal bool, argv ...string) (line, env []string)
+}
