@@ -43,6 +43,9 @@ func runStep(ctx context.Context, g *global, c *console, l *lab.Lab, n int, uf u
 			return provisionError(err, c)
 		}
 	}
+	if l.OnDocker() {
+		t.at = &dockerLooker{options: uf.docker()}
+	}
 	d, err := newDesk(ctx, cluster, uf.clusterFlags, cat)
 	if err != nil {
 		return err
