@@ -63,7 +63,7 @@ func condition(text string, one bool) error {
 }
 
 func against(t *testing.T) lab.Against {
-	return lab.Against{Schema: schema, Manifests: sub(t, "manifests"), Docs: sub(t, "docs"), Condition: condition}
+	return lab.Against{Schema: schema, Manifests: sub(t, "manifests"), Docs: sub(t, "docs"), Condition: condition, Addons: []string{"metrics-server"}}
 }
 
 // edited is the example with one piece of text replaced.
@@ -135,6 +135,9 @@ func TestMistakes(t *testing.T) {
 		"path upwards":      {"document: kernels.md", "document: ../kernels.md", `7:13: spec.document: is "../kernels.md"; write a path relative to the docs folder`},
 		"unknown runtime":   {"[runc, gvisor]", "[runc, gviser]", `13:22: spec.needs.runtimes[1]: is "gviser"; did you mean gvisor?`},
 		"no cluster":        {"    runtimes: [runc, gvisor]", "    nodes: 0", `14:14: spec.manifests: need a cluster, but spec.needs.nodes is 0`},
+		"unknown add-on":    {"[runc, gvisor]", "[runc, gvisor]\n    addons: [metric-server]", `14:14: spec.needs.addons[0]: unknown add-on "metric-server"; did you mean metrics-server?`},
+		"add-on unasked":    {"id: ex-2", "id: ex-2\n      addons: [metrics-server]", `33:16: spec.claims[1].addons[0]: metrics-server isn't in spec.needs.addons (); name it there as well`},
+		"unknown without":   {"id: ex-2", "id: ex-2\n      without: [a]", `33:17: spec.claims[1].without[0]: unknown add-on "a"`},
 		"same id":           {"id: ex-2", "id: ex-1", `32:11: spec.claims[1].id: the claim ex-1 is in this lab twice; ids are unique in the catalogue`},
 		"line zero":         {"line: 9", "line: 0", `20:36: spec.claims[0].source.line: is 0; lines count from 1`},
 		"no digest":         {"lines: 2, sha256: ", "lines: 2, sha256: x", `20:57: spec.claims[0].source.sha256: kernels.md changed at line 9: the digest is 24941f239373bf67ff6aad063be8802a950d7f939d1dfdfcfbae9a1ee4aa6bb0 now; read the text again, then write that`},
