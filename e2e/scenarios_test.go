@@ -83,6 +83,9 @@ steps:
   as: second
 - objects: [{apiVersion: v1, kind: Pod, metadata: {name: r}, spec: {containerz: []}}]
   as: third
+- objects: [{apiVersion: v1, kind: Pod, metadata: {name: r}, spec: {containerz: []}}]
+  mode: create
+  as: strict
 - objects: [{apiVersion: extensions/v1beta1, kind: Ingress, metadata: {name: r}}]
   as: fourth
 - objects: [` + aPod("q", `, resources: {requests: {cpu: 200m}}`) + `]
@@ -93,7 +96,7 @@ steps:
   values: [{name: used, type: quantity, cel: "object.status.used['requests.cpu']"}]
   as: quota`,
 		decide: `s.first.accepted && s.first.code == 201 && s.first.policy == "Always" && !s.second.accepted && s.second.code == 403 && s.second.reason == "Forbidden" && s.second.message.contains("exceeded quota: small") ` +
-			`&& !s.third.accepted && s.third.message.contains("containerz") && s.fourth.code == 404 && s.fifth.accepted && s.quota.used == quantity("300m")`,
+			`&& !s.third.accepted && s.third.message.contains("containerz") && s.strict.code == 400 && s.strict.reason == "BadRequest" && s.strict.message.contains("containerz") && s.fourth.code == 404 && s.fifth.accepted && s.quota.used == quantity("300m")`,
 		want: lab.Confirmed,
 	},
 	{
