@@ -25,7 +25,9 @@ func TestExamples(t *testing.T) {
 		}
 		return nil, nil
 	}
-	broken := func(string, json.RawMessage, fs.FS) ([]string, error) { return nil, errors.New("other.yaml:3: no object") }
+	broken := func(string, json.RawMessage, fs.FS) ([]string, error) {
+		return nil, errors.New("other.yaml:3: no object")
+	}
 	for name, c := range map[string]struct {
 		example string
 		applied lab.Applied
