@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/cilium/cilium/pkg/hive/cell"
 
 	"github.com/isolation-stack/labctl/images/cilium/adopt"
+	"github.com/isolation-stack/labctl/images/cilium/gateway"
 )
 
 func main() {
@@ -30,17 +32,35 @@ func main() {
 	case len(os.Args) == 4 && os.Args[1] == "install":
 		exit(install(os.Args[2], os.Args[3]))
 	}
+	router := gateway.Find(networks)
+	if !router.IsValid() {
+		router = linkLocal
+	}
+	exitOn(os.Setenv("CILIUM_LOCAL_ROUTER_IPV4", router.String()))
 	go adopt.Pods()
 	cmd.Execute(cmd.NewAgentCmd(hive.New(agent())))
 }
 
 func exit(err error) {
+	exitOn(err)
+	os.Exit(0)
+}
+
+func exitOn(err error) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
 		os.Exit(1)
 	}
-	os.Exit(0)
 }
+
+// networks is where the node's CNI configuration is mounted. The gateway that
+// it gives Pods is the address by which the kubelet's probes reach them: as
+// Cilium's own router address it counts as the node's, not as the world's,
+// which policies shut out.
+const networks = "/host/etc/cni/net.d"
+
+// linkLocal is the router's address on a node whose gateway isn't known.
+var linkLocal = netip.MustParseAddr("169.254.23.0")
 
 // loaded lists the kernel's modules; a kernel that can't load any has no such
 // file (proc_modules(5)), and Cilium's manager of modules gives up on that.

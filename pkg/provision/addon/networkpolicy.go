@@ -20,11 +20,11 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"github.com/isolation-stack/labctl/images"
 	"github.com/isolation-stack/labctl/pkg/evidence"
@@ -320,7 +320,7 @@ func (p policyProof) pods(ctx context.Context) (server string, err error) {
 		}
 		for !podReady(pod) {
 			if err := pause(ctx, poll); err != nil {
-				return "", fmt.Errorf("Pod %s/%s isn't ready (phase %s): %w", policyNamespace, name, pod.Status.Phase, err)
+				return "", fmt.Errorf("the Pod %s/%s isn't ready (phase %s): %w", policyNamespace, name, pod.Status.Phase, err)
 			}
 			if pod, err = pods.Get(ctx, name, metav1.GetOptions{}); err != nil {
 				return "", err
