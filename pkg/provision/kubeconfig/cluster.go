@@ -77,7 +77,12 @@ func (c *Cluster) RuntimeClasses() map[string]string { return maps.Clone(c.class
 
 // ProbeImage implements probe.Cluster: in the registry, where one is given.
 func (c *Cluster) ProbeImage(runtime string) string {
-	ref := c.images[runtime]
+	return c.ImageReference(c.images[runtime])
+}
+
+// ImageReference is what Pods call an image that LoadImages was given: in the
+// registry, where one is given.
+func (c *Cluster) ImageReference(ref string) string {
 	if ref == "" || c.registry == "" {
 		return ref
 	}
