@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/lab"
@@ -122,6 +123,15 @@ func checked(l *lab.Lab) bool {
 	return false
 }
 
+// brokenLine is where a line of Chinese was broken: YAML folds it to a space,
+// which Chinese doesn't have between characters.
+var brokenLine = regexp.MustCompile(`([\p{Han}，。；：！？、）”]) +([\p{Han}（“])`)
+
+// prose is text of several sentences, on one line.
+func prose(t lab.Text, o Options) string {
+	return brokenLine.ReplaceAllString(oneLine(o.text(t)), "$1$2")
+}
+
 // instead is what is true in place of a claim that is refuted, or why one
 // isn't tested.
 func instead(c lab.Claim, o Options) string {
@@ -143,7 +153,7 @@ func guideMarkdown(l *lab.Lab, o Options) []byte {
 	fmt.Fprintf(&b, "<!-- Made from %s by: go generate ./labs -->\n\n", lab.FileName)
 	fmt.Fprintf(&b, "# %s\n\n[%s](%s)\n\n", o.text(l.Spec.Title), o.text(wordOther), guideFile(other))
 	if l.Spec.Intro != nil {
-		fmt.Fprintf(&b, "%s\n\n", strings.TrimSpace(o.text(*l.Spec.Intro)))
+		fmt.Fprintf(&b, "%s\n\n", prose(*l.Spec.Intro, o))
 	}
 	commands, notes := preparation(l, o)
 	fmt.Fprintf(&b, "## %s\n\n", o.text(wordNeeds))
@@ -154,9 +164,9 @@ func guideMarkdown(l *lab.Lab, o Options) []byte {
 		if s.Run != "" {
 			fmt.Fprintf(&b, "```sh\n%s\n```\n\n", strings.TrimSpace(s.Run))
 		}
-		fmt.Fprintf(&b, "**%s** %s\n\n", o.text(wordLook), strings.TrimSpace(o.text(s.Look)))
+		fmt.Fprintf(&b, "**%s** %s\n\n", o.text(wordLook), prose(s.Look, o))
 		if s.Check != nil {
-			fmt.Fprintf(&b, "<details><summary>%s</summary>\n\n%s\n\n</details>\n\n", o.text(wordHint), strings.TrimSpace(o.text(s.Check.Hint)))
+			fmt.Fprintf(&b, "<details><summary>%s</summary>\n\n%s\n\n</details>\n\n", o.text(wordHint), prose(s.Check.Hint, o))
 		}
 	}
 	if checked(l) {
@@ -205,7 +215,7 @@ func guideText(l *lab.Lab, o Options) []byte {
 	}
 	fmt.Fprintf(&b, "%s\n\n", bold(oneLine(o.text(l.Spec.Title)), o))
 	if l.Spec.Intro != nil {
-		paragraph(0, o.text(*l.Spec.Intro))
+		paragraph(0, prose(*l.Spec.Intro, o))
 		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "%s\n", bold(o.text(wordNeeds), o))
@@ -217,7 +227,7 @@ func guideText(l *lab.Lab, o Options) []byte {
 				fmt.Fprintf(&b, "   $ %s\n", line)
 			}
 		}
-		paragraph(3, o.text(s.Look))
+		paragraph(3, prose(s.Look, o))
 	}
 	if checked(l) {
 		fmt.Fprintf(&b, "\n%s\n", bold(o.text(wordCheck), o))
