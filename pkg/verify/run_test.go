@@ -37,7 +37,8 @@ type stage struct {
 	namespaces map[string]bool
 	running    atomic.Int32
 	most       atomic.Int32
-	crowded    atomic.Bool // an exclusive probe was not alone
+	left       atomic.Int32 // what probes left and somebody waited for
+	crowded    atomic.Bool  // an exclusive probe was not alone
 	cancel     context.CancelFunc
 }
 
@@ -63,7 +64,19 @@ func (s scripted) Run(ctx context.Context, env probe.Environment) (evidence.Set,
 	g.mu.Unlock()
 	set := evidence.Set{{Name: "answer", Type: evidence.Int, Value: s.Answer}}
 	switch s.Do {
+	case "leave":
+		env.Later(func(context.Context) error {
+			time.Sleep(20 * time.Millisecond)
+			g.left.Add(1)
+			return errors.New("it is still there")
+		})
 	case "alone":
+		if env.Later != nil {
+			return nil, errors.New("what it leaves would disturb the next one")
+		}
+		if g.runs["leave"] > 0 && g.left.Load() == 0 {
+			return nil, errors.New("what others left is still going")
+		}
 		time.Sleep(20 * time.Millisecond)
 		if g.running.Load() != 1 {
 			g.crowded.Store(true)
@@ -263,6 +276,31 @@ func TestProbesRunSideBySide(t *testing.T) {
 	}
 	if most := g.most.Load(); most < 2 || most > 4 {
 		t.Errorf("%d probes at once, want 2 to 4", most)
+	}
+}
+
+// TestWhatProbesLeave wants what probes leave to be waited for before anything
+// that wants to be alone and at the run's end, and to fail nothing.
+func TestWhatProbesLeave(t *testing.T) {
+	g := newStage()
+	l := makeLab(t, "leaves", "",
+		`probes: [`+probes("a", "leave")+`], decide: "a.answer == 42", expect: confirmed`,
+		`probes: [`+probes("a", "alone")+`], decide: "a.answer == 42", expect: confirmed`,
+	)
+	again := makeLab(t, "leaves-again", "", `probes: [{as: a, kind: scripted, with: {answer: 42, do: leave, name: again}}], decide: "a.answer == 42", expect: confirmed`)
+	got, err := verify.Run(t.Context(), verify.Plan{Labs: []*lab.Lab{l, again}}, verify.Setup{Kinds: g.kinds()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range got.Labs {
+		for _, c := range l.Claims {
+			if !c.OK {
+				t.Errorf("%s: %s %s", c.ID, c.Verdict, c.Error)
+			}
+		}
+	}
+	if n := g.left.Load(); n != 2 || got.ExitCode() != 0 {
+		t.Errorf("%d were waited for, want 2; exit code %d", n, got.ExitCode())
 	}
 }
 

@@ -41,7 +41,7 @@ func (v *patchVerb) prepare(n Names) (action, error) {
 	if p.Target, err = p.filled(n); err != nil {
 		return nil, fmt.Errorf("patch: %w", err)
 	}
-	merge, err := n.Tree(map[string]any(p.Merge))
+	merge, err := n.Tree(p.Merge)
 	if err != nil {
 		return nil, fmt.Errorf("patch: merge: %w", err)
 	}

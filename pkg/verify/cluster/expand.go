@@ -31,10 +31,10 @@ func quoted(v any) string {
 func (n Names) replace(text string, write func(any) string) (string, error) {
 	var failed error
 	out := placeholder.ReplaceAllStringFunc(text, func(found string) string {
-		switch {
-		case found == "$${":
+		switch found {
+		case "$${":
 			return "${"
-		case found == "${":
+		case "${":
 			failed = first(failed, fmt.Errorf("%q: a ${ without its }; write $${ for a literal ${", excerpt(text)))
 			return found
 		}

@@ -40,6 +40,10 @@ type entry struct {
 
 type ledger []entry
 
+// staleAfter is how long nobody must have held a namespace until it counts as
+// left: a run on a machine that is out of breath renews its hold late.
+const staleAfter = time.Minute
+
 // inverse is the merge patch that undoes a merge patch of an object.
 func inverse(patch, object map[string]any) map[string]any {
 	out := map[string]any{}
@@ -147,7 +151,7 @@ func (w *world) sweep(ctx context.Context) error {
 	}
 	for _, ns := range list.Items {
 		until, err := time.Parse(time.RFC3339, ns.GetAnnotations()[apply.HeldUntil])
-		if ns.GetDeletionTimestamp() != nil || err != nil || time.Now().Before(until) || !strings.HasPrefix(ns.GetName(), prefix) {
+		if ns.GetDeletionTimestamp() != nil || err != nil || time.Now().Before(until.Add(staleAfter)) || !strings.HasPrefix(ns.GetName(), prefix) {
 			continue
 		}
 		var undo ledger
