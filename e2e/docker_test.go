@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,12 @@ func TestDocker(t *testing.T) {
 	e := chooseEngine(t)
 	container := "labctl-docker-" + dockerName
 	there := func() bool { return ask(t, e, "ps", "-a", "-q", "--filter", "name="+container) != "" }
-	t.Cleanup(func() { must(t, "down", "--name", dockerName) })
+	t.Cleanup(func() {
+		// t.Context() has ended when cleanup runs.
+		if r := labctl(context.Background(), "down", "--name", dockerName); r.code != 0 {
+			t.Errorf("down: exit code %d\n%s", r.code, r.stderr)
+		}
+	})
 
 	inDocker(t, "touch /run/mark")
 	inDocker(t, "test -e /run/mark") // the second one is the same container
