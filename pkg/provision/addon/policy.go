@@ -34,7 +34,7 @@ var gatekeeper = Addon{
 			return err
 		}
 		templates := schema.GroupVersionResource{Group: "templates.gatekeeper.sh", Version: "v1", Resource: "constrainttemplates"}
-		// The schema allows it, Rego doesn't: only the webhook can refuse it.
+		// The schema allows it: only the webhook can refuse it.
 		_, err = objects.Resource(templates).Create(ctx, brokenTemplate(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return refusal(err)
 	},
@@ -51,17 +51,17 @@ func refusal(err error) error {
 	return nil
 }
 
-// brokenTemplate is a ConstraintTemplate whose Rego isn't any.
+// brokenTemplate is a ConstraintTemplate whose kind isn't the one of its name.
 func brokenTemplate() *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "templates.gatekeeper.sh/v1",
 		"kind":       "ConstraintTemplate",
 		"metadata":   map[string]any{"name": "labctlready"},
 		"spec": map[string]any{
-			"crd": map[string]any{"spec": map[string]any{"names": map[string]any{"kind": "LabctlReady"}}},
+			"crd": map[string]any{"spec": map[string]any{"names": map[string]any{"kind": "LabctlOther"}}},
 			"targets": []any{map[string]any{
 				"target": "admission.k8s.gatekeeper.sh",
-				"rego":   "package labctlready\n\nviolation[{\"msg\": msg}] { this is no Rego",
+				"rego":   "package labctlready\n\nviolation[{\"msg\": msg}] { msg := \"no\" }\n",
 			}},
 		},
 	}}
