@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,7 +110,10 @@ func TestFailedOnly(t *testing.T) {
 
 // state is a cluster whose only objects are ConfigMaps, made by commands
 // "make NAME".
-type state struct{ made []string }
+type state struct {
+	made []string
+	out  io.Writer
+}
 
 func (s *state) Look(_ context.Context, c *lab.Check) (cluster.Objects, error) {
 	o := cluster.Objects{One: true}
@@ -125,7 +129,8 @@ func (s *state) run(command string) (int, error) {
 		return 1, nil
 	}
 	s.made = append(s.made, name)
-	return 0, nil
+	_, err := io.WriteString(s.out, "made "+name)
+	return 0, err
 }
 
 func TestTypist(t *testing.T) {
@@ -145,7 +150,7 @@ func TestTypist(t *testing.T) {
 		say    []string
 		not    []string
 	}{
-		"one step":                    {to: 1, done: true, made: "a", say: []string{"$ make a", " 1  done      do make a", "at make a"}},
+		"one step":                    {to: 1, done: true, made: "a", say: []string{"$ make a", "made a\n 1  done      do make a", "at make a"}},
 		"those before it too":         {to: 3, done: true, made: "a b", say: []string{"$ make a", " 2  -         do look", "$ make b"}, not: []string{"$ look"}},
 		"not what is done":            {before: []string{"a"}, to: 3, done: true, made: "a b", not: []string{"$ make a"}},
 		"nothing to do":               {before: []string{"a", "b"}, to: 4, done: true, made: "a b", not: []string{"$"}},
@@ -153,9 +158,9 @@ func TestTypist(t *testing.T) {
 		"a look that fails":           {to: 2, done: false, made: "a", say: []string{"$ look", "(exit code 1)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &state{made: slices.Clone(c.before)}
 			var out bytes.Buffer
-			typist := typist{streams: streams{out: &out}, steps: steps, at: s, run: s.run}
+			s := &state{made: slices.Clone(c.before), out: &lines{w: &out}}
+			typist := typist{streams: streams{out: s.out}, steps: steps, at: s, run: s.run}
 			done, err := typist.typeTo(t.Context(), c.to)
 			if err != nil || done != c.done || strings.Join(s.made, " ") != c.made {
 				t.Errorf("done %v, made %v, %v", done, s.made, err)

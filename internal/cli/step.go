@@ -24,7 +24,7 @@ func runStep(ctx context.Context, g *global, c *console, l *lab.Lab, n int, uf u
 	if err := stepOf(l, n); err != nil {
 		return err
 	}
-	t := typist{steps: l.Spec.Steps, language: language, streams: streams{strings.NewReader(""), g.out, g.err}}
+	t := typist{steps: l.Spec.Steps, language: language, streams: streams{strings.NewReader(""), &lines{w: g.out}, g.err}}
 	var cluster provision.Cluster
 	if nodes := l.Spec.Needs.Nodes; nodes == nil || *nodes > 0 {
 		var err error
@@ -142,7 +142,11 @@ func (t *typist) do(i int) (code int, err error) {
 	if _, err := io.WriteString(t.out, b.String()); err != nil || command == "" {
 		return 0, err
 	}
-	if code, err = t.run(command); err == nil && code != 0 {
+	code, err = t.run(command)
+	if l, ok := t.out.(*lines); ok && l.open && err == nil {
+		_, err = io.WriteString(l, "\n")
+	}
+	if err == nil && code != 0 {
 		_, err = fmt.Fprintf(t.out, "(exit code %d)\n", code)
 	}
 	return code, err
@@ -150,8 +154,23 @@ func (t *typist) do(i int) (code int, err error) {
 
 // look prints what to look at.
 func (t *typist) look(i int) error {
-	_, err := fmt.Fprintf(t.out, "              %s\n", strings.Join(strings.Fields(text(t.steps[i].Look, t.language)), " "))
+	words := strings.Fields(strings.ReplaceAll(text(t.steps[i].Look, t.language), "`", ""))
+	_, err := fmt.Fprintf(t.out, "              %s\n", strings.Join(words, " "))
 	return err
+}
+
+// lines is a writer that knows whether a line is open, as a command leaves it
+// that prints a value without a newline.
+type lines struct {
+	w    io.Writer
+	open bool
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	if len(b) > 0 {
+		l.open = b[len(b)-1] != '\n'
+	}
+	return l.w.Write(b)
 }
 
 // say prints what the check says of a step.
