@@ -221,9 +221,9 @@ func (s *Set) trouble(ctx context.Context, namespace string, pods *metav1.LabelS
 		for _, c := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
 			switch {
 			case c.State.Waiting != nil && c.State.Waiting.Reason != "PodInitializing" && c.State.Waiting.Reason != "ContainerCreating":
-				said = append(said, fmt.Sprintf("%s/%s: %s %s", p.Name, c.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
+				said = append(said, fmt.Sprintf("%s/%s: %s %s%s", p.Name, c.Name, c.State.Waiting.Reason, c.State.Waiting.Message, s.lastWords(ctx, p, c)))
 			case c.State.Terminated != nil && c.State.Terminated.ExitCode != 0:
-				said = append(said, fmt.Sprintf("%s/%s ended with %d: %s", p.Name, c.Name, c.State.Terminated.ExitCode, c.State.Terminated.Message))
+				said = append(said, fmt.Sprintf("%s/%s ended with %d%s", p.Name, c.Name, c.State.Terminated.ExitCode, s.lastWords(ctx, p, c)))
 			}
 		}
 	}
@@ -231,6 +231,18 @@ func (s *Set) trouble(ctx context.Context, namespace string, pods *metav1.LabelS
 		return ""
 	}
 	return ": " + strings.Join(said, "; ")
+}
+
+// lastWords is the end of a container's log, if it has run at all.
+func (s *Set) lastWords(ctx context.Context, p corev1.Pod, c corev1.ContainerStatus) string {
+	lines, previous := int64(3), c.State.Waiting != nil && c.RestartCount > 0
+	text, err := s.typed.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{
+		Container: c.Name, TailLines: &lines, Previous: previous,
+	}).DoRaw(ctx)
+	if err != nil || len(text) == 0 {
+		return ""
+	}
+	return "\n  " + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n  ")
 }
 
 // labelled are the objects that carry the add-on's labels, of every kind that

@@ -192,19 +192,25 @@ func (s *Set) render(ctx context.Context, a Addon) ([]*unstructured.Unstructured
 // claim holds the add-on for this process. It says whether it is up already,
 // just so; what another labctl applied differently is removed first.
 func (s *Set) claim(ctx context.Context, a Addon, print string, keep bool) (done bool, err error) {
+	var seen time.Time // until when another version holds it
 	for {
 		next := Begun
 		err := s.change(ctx, a.Name, func(m *marker) error {
 			busy := !m.other(s.id).IsZero()
 			switch {
 			case m.state == Leaving && busy:
-				next = Leaving // it is being removed; wait
+				next = Leaving // wait until it is gone
 				return errKeep
 			case m.state == Leaving, m.state != Absent && m.print != print && !busy:
 				next = Absent // what is left of it goes first
 				m.state = Leaving
 			case m.state != Absent && m.print != print:
-				return fmt.Errorf("another version of labctl uses it in this cluster (until %s); wait for it to end", m.other(s.id).Format(time.TimeOnly))
+				until := m.other(s.id)
+				if !seen.IsZero() && until.After(seen) {
+					return errors.New("another version of labctl uses it in this cluster; wait for it to end")
+				}
+				seen, next = until, Leaving // it may have been killed; wait
+				return errKeep
 			case m.state == Up:
 				next = Up
 			default:
@@ -220,7 +226,7 @@ func (s *Set) claim(ctx context.Context, a Addon, print string, keep bool) (done
 		switch next {
 		case Leaving:
 			if err := pause(ctx, poll); err != nil {
-				return false, fmt.Errorf("it is being removed: %w", err)
+				return false, fmt.Errorf("waiting for another labctl: %w", err)
 			}
 			continue
 		case Absent:
