@@ -191,7 +191,7 @@ func (n *policies) server(t *testing.T, name, node string) string {
 	template.Spec.NodeName, template.Spec.Tolerations = node, []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	template.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
 		ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.Parse(port)}},
-		PeriodSeconds: 1,
+		PeriodSeconds: 1, TimeoutSeconds: 5, // a busy machine is no policy
 	}
 	pods := n.client.CoreV1().Pods(n.namespace)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": name}}, Spec: template.Spec}
