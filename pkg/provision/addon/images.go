@@ -21,10 +21,12 @@ import (
 	"github.com/isolation-stack/labctl/pkg/provision/ociimage"
 )
 
-// reference is the image's name wherever it is, whoever made it.
+// reference is the image's name wherever it is, whoever made it. The tag says
+// which sources it was made from, so that a node with an older image of the
+// same version gets the new one.
 func (i Image) reference(src gomodule.Sources) (string, error) {
 	version, err := src.Version(i.Module, i.Requires)
-	return probeimage.Repository + i.Name + ":" + version, err
+	return probeimage.Repository + i.Name + ":" + version + "-" + src.Digest(i.Module)[:8], err
 }
 
 // program is how the image's module is built. Images of one module share one

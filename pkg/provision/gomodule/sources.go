@@ -66,6 +66,16 @@ func (s Sources) Below(dir string) []File {
 	return out
 }
 
+// Digest is the SHA-256 of one folder's names and contents, in hex.
+func (s Sources) Digest(dir string) string {
+	h := sha256.New()
+	for _, f := range s.Below(dir) {
+		_, _ = fmt.Fprintf(h, "%s %d %d\n", f.Name, f.Mode, len(f.Content)) // a hash takes everything
+		_, _ = h.Write(f.Content)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
 // Unpack writes the files of one folder to the disk.
 func (s Sources) Unpack(dir, dst string) error {
 	for _, f := range s.Below(dir) {
