@@ -14,7 +14,7 @@ import (
 // limitCommands run into limits, so that what enforces them shows.
 var limitCommands = []Command{
 	{
-		Name: "memory", Usage: "--bytes N [--hold DURATION]", Doc: "allocates and touches memory; over a limit, the kernel's answer is the evidence",
+		Name: "memory", Usage: "--bytes N [--wait DURATION] [--hold DURATION]", Doc: "allocates and touches memory; over a limit, the kernel's answer is the evidence",
 		Outputs: memoryOutputs, Run: runMemory,
 	},
 	{
@@ -28,8 +28,8 @@ var limitCommands = []Command{
 }
 
 type memoryOptions struct {
-	bytes uint64
-	hold  time.Duration
+	bytes      uint64
+	wait, hold time.Duration
 }
 
 func parseMemory(args []string) (memoryOptions, error) {
@@ -37,6 +37,9 @@ func parseMemory(args []string) (memoryOptions, error) {
 	var size string
 	f := newFlags()
 	f.StringVar(&size, "bytes", "", "how much, e.g. 64Mi")
+	// Under the OOM killer's eyes: containerd looks for its notice only once
+	// the container runs, and misses one that comes at once.
+	f.DurationVar(&o.wait, "wait", 0, "how long to wait before")
 	f.DurationVar(&o.hold, "hold", 0, "how long to keep it")
 	if err := parseFlags(f, args); err != nil {
 		return o, err
@@ -72,6 +75,7 @@ func runMemory(ctx context.Context, args []string) (evidence.Set, error) {
 		return nil, err
 	}
 	r := newRecord(outputs)
+	wait(ctx, o.wait)
 	recordRSS(r, "rss.before")
 	release, err := allocate(o.bytes)
 	r.put("allocated", err == nil, "syscall", allocateCall)

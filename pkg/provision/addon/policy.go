@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/isolation-stack/labctl/pkg/provision"
@@ -33,11 +34,45 @@ var gatekeeper = Addon{
 		if err != nil {
 			return err
 		}
+		if err := remount(ctx, objects); err != nil {
+			return err
+		}
 		templates := schema.GroupVersionResource{Group: "templates.gatekeeper.sh", Version: "v1", Resource: "constrainttemplates"}
 		// The schema allows it: only the webhook can refuse it.
 		_, err = objects.Resource(templates).Create(ctx, brokenTemplate(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return refusal(err)
 	},
+}
+
+// remount has the kubelet look at the Pods' volumes as soon as their Secret
+// has the certificates that Gatekeeper makes for itself: a Pod that changes is
+// synced at once, one that doesn't only about every minute (the kubelet's
+// syncFrequency), and until then the webhook has nothing to serve with.
+func remount(ctx context.Context, objects dynamic.Interface) error {
+	const namespace, annotation = "gatekeeper-system", "labctl.dev/certificates"
+	secrets := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(namespace)
+	secret, err := secrets.Get(ctx, "gatekeeper-webhook-server-cert", metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if data, _, _ := unstructured.NestedMap(secret.Object, "data"); len(data) == 0 { // an error is no map
+		return errors.New("it has no certificates yet")
+	}
+	pods := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace(namespace)
+	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: "gatekeeper.sh/system=yes"})
+	if err != nil {
+		return err
+	}
+	for _, p := range list.Items {
+		if p.GetAnnotations()[annotation] == secret.GetResourceVersion() {
+			continue
+		}
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, annotation, secret.GetResourceVersion())
+		if _, err := pods.Patch(ctx, p.GetName(), types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refusal is an error unless err is the webhook's refusal.
