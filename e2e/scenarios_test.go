@@ -450,7 +450,8 @@ func start(t *testing.T, client kubernetes.Interface) (kill func(os.Signal), wai
 	}
 	wait = func() {
 		select {
-		case <-ended:
+		case err := <-ended:
+			t.Logf("it ended: %v", err) // killed or interrupted, so rarely nil
 		case <-time.After(30 * time.Second):
 			t.Fatalf("it doesn't end:\n%s", out.String())
 		}

@@ -32,7 +32,7 @@ const releaseLimit = 3 * time.Minute
 
 // surroundings are what add-ons a claim is measured with and without.
 func surroundings(c lab.Compiled) string {
-	return addonsKey(c.Claim.Addons) + "!" + addonsKey(c.Claim.Without)
+	return addonsKey(c.Addons) + "!" + addonsKey(c.Without)
 }
 
 func addonsKey(names []string) string {
@@ -71,7 +71,7 @@ func bySurroundings(claims []lab.Compiled) [][]lab.Compiled {
 	}
 	// Those that want an add-on away come before those that want it.
 	slices.SortStableFunc(groups, func(a, b []lab.Compiled) int {
-		return len(a[0].Claim.Addons) - len(b[0].Claim.Addons)
+		return len(a[0].Addons) - len(b[0].Addons)
 	})
 	return groups
 }

@@ -92,7 +92,7 @@ func TestAddons(t *testing.T) {
 			}
 			var outcomes []string
 			for _, claim := range r.Labs[0].Claims {
-				outcomes = append(outcomes, string(claim.Outcome()))
+				outcomes = append(outcomes, claim.Outcome())
 			}
 			if !slices.Equal(outcomes, strings.Fields(c.outcomes)) {
 				t.Errorf("outcomes %q, want %q", outcomes, c.outcomes)
