@@ -4,7 +4,7 @@
 PAYLOAD := internal/payload/files
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
 # The end-to-end tests build a node image from nothing where there is none.
-E2E_TIMEOUT := 75m
+E2E_TIMEOUT := 80m
 E2E_PACKAGES := ./e2e ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm
 
 .PHONY: lab test build payload doctor unit e2e lint bench cross
