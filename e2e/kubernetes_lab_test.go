@@ -65,6 +65,7 @@ func TestKubernetesLabSabotage(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // scenarios mostly wait, each in namespaces of its own
 			dir := changed(t, tt.lab+"/"+tt.file, tt.old, tt.new)
 			turn(t, slices.Concat([]string{tt.lab, "--catalogue", dir}, only(tt.claims)), tt.turn)
 		})
