@@ -81,14 +81,10 @@ func TestOrchestrationLabSwappedHandler(t *testing.T) {
 	turn(t, slices.Concat([]string{"orchestration-runtime"}, only([]string{"04-4", "04-5", "04-9", "04-10", "04-11"})), []string{"04-4", "04-11"})
 }
 
-// TestKubernetesLabWithoutAddons leaves add-ons out: the claims that rest on
-// them turn, and no others.
-func TestKubernetesLabWithoutAddons(t *testing.T) {
+// TestKubernetesLabWithoutMetrics leaves the add-on out: the claim that rests
+// on it turns, and no others. (Without a policy engine:
+// TestNetworkLabWithoutPolicyEngine.)
+func TestKubernetesLabWithoutMetrics(t *testing.T) {
 	shared(t)
-	t.Run("metrics-server", func(t *testing.T) {
-		turn(t, slices.Concat([]string{"orchestration-runtime", "--without", "metrics-server"}, only([]string{"04-15", "04-17", "04-18"})), []string{"04-18"})
-	})
-	t.Run("network-policy", func(t *testing.T) {
-		turn(t, slices.Concat([]string{"kubernetes", "--without", "network-policy"}, only([]string{"01-15", "01-28.standard", "01-29", "01-29.engine"})), []string{"01-29"})
-	})
+	turn(t, slices.Concat([]string{"orchestration-runtime", "--without", "metrics-server"}, only([]string{"04-15", "04-17", "04-18"})), []string{"04-18"})
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/isolation-stack/labctl/manifests"
 )
 
-// policyClaims are those of the network's labs that rest on a NetworkPolicy
-// being enforced.
-var policyClaims = []string{"12-19", "12-39", "12-40", "12-40.together", "12-43", "12-46"}
+// policyClaims are those of all labs that rest on a NetworkPolicy being
+// enforced.
+var policyClaims = []string{"01-29", "12-19", "12-39", "12-40", "12-40.together", "12-43", "12-46"}
 
 // TestNetworkLabWithoutPolicyEngine leaves the add-on out: the claims that
 // rest on it turn, and no others.

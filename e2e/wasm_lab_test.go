@@ -17,11 +17,3 @@ func TestWasmLabWithoutWasm(t *testing.T) {
 	others := []string{"03-1", "03-6", "03-7", "03-10", "03-11", "03-15", "03-16.alone", "03-16.both", "03-17", "03-31"}
 	turn(t, slices.Concat([]string{"wasm-edge"}, only(turned, others)), turned)
 }
-
-// TestWasmLabWithoutMetrics leaves metrics-server out: the claim about the
-// autoscaler can't be tested, all others can.
-func TestWasmLabWithoutMetrics(t *testing.T) {
-	shared(t)
-	without := []string{"03-28"}
-	untestable(t, slices.Concat([]string{"wasm-edge", "--without", "metrics-server"}, only(without, []string{"03-1", "03-16.alone"})), without)
-}
