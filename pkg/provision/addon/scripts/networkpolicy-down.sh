@@ -4,6 +4,16 @@ state=/var/lib/labctl/network-policy
 
 # The chain first: new Pods get the node's own again.
 rm -f /etc/cni/net.d/05-cilium.conflist /opt/cni/bin/cilium-cni /opt/cni/bin/.cilium-cni-*
+# A call of the plug-in that waits for the agent would wait on, and make its
+# log's folder anew; the kubelet asks again, and then the node's own chain.
+for exe in /proc/[0-9]*/exe; do
+	case $(readlink "$exe" 2>/dev/null) in
+	/opt/cni/bin/cilium-cni*)
+		process=${exe#/proc/}
+		kill -KILL "${process%/exe}" 2>/dev/null || :
+		;;
+	esac
+done
 
 # Programs, then interfaces. Pods keep theirs, without a program on them.
 for dev in /sys/class/net/*; do
