@@ -63,14 +63,16 @@ func noDefaultClass(t *testing.T, client kubernetes.Interface) {
 // exactly the claims that rest on it to turn.
 func TestStorageLabSabotage(t *testing.T) {
 	shared(t)
-	claims := []string{"15-5.again", "15-9", "15-10", "15-12.driver", "15-13", "15-15"}
+	// Without 15-9: of a volume that is deleted it depends on the moment whether
+	// its release is seen.
+	claims := []string{"15-5.again", "15-10", "15-12.driver", "15-13", "15-15"}
 	for _, tt := range []struct {
 		name, file, old, new string
 		turn                 []string
 	}{
 		{
 			name: "what should be kept is deleted", file: "retain.yaml", old: "reclaimPolicy: Retain", new: "reclaimPolicy: Delete",
-			turn: []string{"15-10"}, // a volume that is deleted isn't available again either
+			turn: []string{"15-10"},
 		},
 		{
 			name: "a volume that is too small", file: "nfs-pv.yaml", old: "storage: 10Gi", new: "storage: 3Gi",
