@@ -87,12 +87,9 @@ func runBPFRetransmit(ctx context.Context, args []string) (evidence.Set, error) 
 func transfer(ctx context.Context, n *network, bytes int64) (port int, arrived int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	l, err := in(n.server, func() (net.Listener, error) {
-		var lc net.ListenConfig
-		return lc.Listen(ctx, "tcp4", net.JoinHostPort(serverIP.String(), "0"))
-	})
+	l, err := n.listen(ctx, "0")
 	if err != nil {
-		return 0, 0, fmt.Errorf("listen in the server's namespace: %w", err)
+		return 0, 0, err
 	}
 	defer func() { _ = l.Close() }()
 	port = l.Addr().(*net.TCPAddr).Port

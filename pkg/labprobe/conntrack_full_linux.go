@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -48,20 +47,18 @@ func runConntrackFull(ctx context.Context, args []string) (evidence.Set, error) 
 	if err := translateSource(n.router, 40000, 50000); err != nil {
 		return nil, err
 	}
-	l, err := in(n.server, func() (net.Listener, error) {
-		var lc net.ListenConfig
-		return lc.Listen(ctx, "tcp4", net.JoinHostPort(serverIP.String(), "0"))
-	})
+	l, err := n.listen(ctx, "0")
 	if err != nil {
-		return nil, fmt.Errorf("listen in the server's namespace: %w", err)
+		return nil, err
 	}
 	defer func() { _ = l.Close() }()
 	connect := func() (string, error) {
-		failed, err := flows(ctx, n.client, 1, l.Addr().String())
-		if err != nil || len(failed) == 0 {
-			return "open", err
+		conns, failed := flows(ctx, n.client, 1, 1, l.Addr().String())
+		closeAll(conns)
+		if len(failed) == 0 {
+			return "open", ctx.Err()
 		}
-		return failed[0], nil
+		return failed[0], ctx.Err()
 	}
 	r := newRecord(outputs)
 	r.put("limit", limit, "file", "/proc/sys/net/netfilter/nf_conntrack_max")

@@ -36,20 +36,26 @@ func runConntrackExhaust(ctx context.Context, args []string) (evidence.Set, erro
 	if err := translateSource(n.router, first, uint16(first+p.ports-1)); err != nil {
 		return nil, err
 	}
-	l, err := in(n.server, func() (net.Listener, error) {
-		var lc net.ListenConfig
-		return lc.Listen(ctx, "tcp4", net.JoinHostPort(serverIP.String(), "0"))
-	})
+	l, err := n.listen(ctx, "0")
 	if err != nil {
-		return nil, fmt.Errorf("listen in the server's namespace: %w", err)
+		return nil, err
 	}
 	defer func() { _ = l.Close() }()
 	before, err := conntrackStats(n.router)
 	if err != nil {
 		return nil, err
 	}
-	failed, err := flows(ctx, n.client, p.flows, l.Addr().String())
-	if err != nil {
+	// Two first packets that are on their way at the same moment can be given
+	// the same port, and the second is dropped as an insert_failed although
+	// ports are free. So flows for which there is a port come one after the
+	// other, and only those beyond, which wait in vain, all at once.
+	some := min(p.flows, p.ports)
+	conns, failed := flows(ctx, n.client, some, 1, l.Addr().String())
+	defer closeAll(conns)
+	conns, beyond := flows(ctx, n.client, p.flows-some, p.flows, l.Addr().String())
+	defer closeAll(conns)
+	failed = append(failed, beyond...)
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	after, err := conntrackStats(n.router)
@@ -71,16 +77,19 @@ func runConntrackExhaust(ctx context.Context, args []string) (evidence.Set, erro
 	return r.result()
 }
 
-// flows opens n connections at once and holds them until the last has come
-// about or failed. It returns what the failed ones say.
-func flows(ctx context.Context, client netns.NsHandle, n int, address string) (failed []string, err error) {
+// flows opens n connections, at most atOnce of them at the same time, and
+// leaves them open. It returns them and what those say that failed.
+func flows(ctx context.Context, client netns.NsHandle, n, atOnce int, address string) (conns []net.Conn, failed []string) {
 	type result struct {
 		conn net.Conn
 		err  error
 	}
 	results := make(chan result, n)
+	turns := make(chan struct{}, atOnce)
 	for range n {
 		go func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
 			conn, err := in(client, func() (net.Conn, error) {
 				// A SYN is sent again after 1 s and 3 s.
 				d := net.Dialer{Timeout: 4 * time.Second}
@@ -92,7 +101,7 @@ func flows(ctx context.Context, client netns.NsHandle, n int, address string) (f
 	for range n {
 		res := <-results
 		if res.err == nil {
-			defer func() { _ = res.conn.Close() }()
+			conns = append(conns, res.conn)
 			continue
 		}
 		name := errnoName(res.err)
@@ -102,7 +111,13 @@ func flows(ctx context.Context, client netns.NsHandle, n int, address string) (f
 		}
 		failed = append(failed, name)
 	}
-	return failed, ctx.Err()
+	return conns, failed
+}
+
+func closeAll(conns []net.Conn) {
+	for _, c := range conns {
+		_ = c.Close()
+	}
 }
 
 // Names of conntrack's counters by attribute (enum ctattr_stats_cpu of
@@ -172,12 +187,9 @@ func runFlowJoin(ctx context.Context, args []string) (evidence.Set, error) {
 		return nil, err
 	}
 	defer n.close()
-	l, err := in(n.server, func() (net.Listener, error) {
-		var lc net.ListenConfig
-		return lc.Listen(ctx, "tcp4", net.JoinHostPort(serverIP.String(), "8080"))
-	})
+	l, err := n.listen(ctx, "8080")
 	if err != nil {
-		return nil, fmt.Errorf("listen in the server's namespace: %w", err)
+		return nil, err
 	}
 	defer func() { _ = l.Close() }()
 	target := l.Addr().(*net.TCPAddr)

@@ -1,6 +1,7 @@
 package labprobe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -124,6 +125,18 @@ func sysctl(ns netns.NsHandle, name, value string) error {
 		return fmt.Errorf("sysctl in a network namespace of our own: %w", err)
 	}
 	return nil
+}
+
+// listen is a TCP listener in the server's namespace; port 0 takes a free one.
+func (n *network) listen(ctx context.Context, port string) (net.Listener, error) {
+	l, err := in(n.server, func() (net.Listener, error) {
+		var lc net.ListenConfig
+		return lc.Listen(ctx, "tcp4", net.JoinHostPort(serverIP.String(), port))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen in the server's namespace: %w", err)
+	}
+	return l, nil
 }
 
 func (n *network) close() {
