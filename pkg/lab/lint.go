@@ -152,11 +152,20 @@ func Digest(lines []string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// nearestHeading is the text of the last ATX heading (CommonMark 4.2) outside
-// of fenced code, without its marks.
+// nearestHeading is the last of headings.
 func nearestHeading(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return headings(lines)[len(lines)-1]
+}
+
+// headings gives for each line the text of the nearest ATX heading (CommonMark
+// 4.2) at or above it, outside of fenced code and without its marks.
+func headings(lines []string) []string {
+	out := make([]string, len(lines))
 	heading, fence := "", ""
-	for _, line := range lines {
+	for i, line := range lines {
 		text := strings.TrimSpace(line)
 		switch {
 		case fence != "":
@@ -171,8 +180,9 @@ func nearestHeading(lines []string) string {
 				heading = strings.TrimSpace(bare)
 			}
 		}
+		out[i] = heading
 	}
-	return heading
+	return out
 }
 
 // underHeading says whether a heading begins with start, whole numbers only:
