@@ -1,0 +1,360 @@
+package extract
+
+import (
+	"io"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
+
+	"github.com/isolation-stack/labctl/pkg/docs"
+)
+
+// maxScript is the size in bytes above which the commands of a shell block
+// (without here-documents and bare YAML) aren't parsed. It also bounds how
+// deep they can be nested, and so the parser's stack.
+const maxScript = 32 << 10
+
+// shell follows the commands of a document as far as they move manifests.
+// Nothing is executed.
+type shell struct {
+	parser *syntax.Parser
+	// files are what commands wrote, by cleaned path.
+	files map[string][]*stream
+
+	// Of the block that is being read:
+	block *block
+	// script is what the parser gets of the block, starts the offsets of its
+	// lines, base the offset of the part that is being parsed.
+	script string
+	starts []int
+	base   int
+	// heredocs are by the offset of their operator in script.
+	heredocs map[int]*stream
+	found    []*stream
+}
+
+func newShell() *shell {
+	return &shell{parser: syntax.NewParser(), files: map[string][]*stream{}}
+}
+
+// read follows the commands of a block and gives the streams in it; false if
+// there are too many commands.
+func (s *shell) read(b *block) ([]*stream, bool) {
+	s.block, s.heredocs, s.starts = b, map[int]*stream{}, nil
+	s.script = strings.Join(b.script, "\n") + "\n"
+	n := 0
+	for _, line := range b.script {
+		s.starts = append(s.starts, n)
+		n += len(line) + 1
+	}
+	s.found = b.bare
+	for _, h := range b.heredocs {
+		s.heredocs[s.starts[h.line]+h.column] = h.stream
+		s.found = append(s.found, h.stream)
+	}
+	if len(strings.TrimSpace(s.script)) > maxScript {
+		return s.found, false
+	}
+	s.parse()
+	return s.found, true
+}
+
+// parse takes all statements that are valid; one that isn't loses its first
+// line, and what follows is tried again, with a bound on what is read twice.
+func (s *shell) parse() {
+	s.base = 0
+	for budget := 8 * maxScript; budget > 0; {
+		rest := s.script[s.base:]
+		read := &counter{Reader: strings.NewReader(rest)}
+		var end int
+		var failed error
+		for stmt, err := range s.parser.StmtsSeq(read) {
+			if failed = err; err != nil {
+				break
+			}
+			s.run(stmt, nil)
+			end = int(stmt.End().Offset())
+		}
+		if failed == nil {
+			return
+		}
+		budget -= read.n
+		rest = rest[min(end, len(rest)):]
+		blank := len(rest) - len(strings.TrimLeft(rest, " \t\n"))
+		newline := strings.IndexByte(rest[blank:], '\n')
+		if newline < 0 {
+			return
+		}
+		s.base = len(s.script) - len(rest) + blank + newline + 1
+	}
+}
+
+// counter counts what is read.
+type counter struct {
+	io.Reader
+	n int
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// run gives what a statement writes, as far as that is known, when it reads in.
+func (s *shell) run(stmt *syntax.Stmt, in []*stream) (out []*stream) {
+	for _, r := range stmt.Redirs {
+		switch r.Op {
+		case syntax.Hdoc, syntax.DashHdoc:
+			in = nil
+			if h := s.heredocs[s.base+int(r.OpPos.Offset())]; h != nil {
+				in = []*stream{h}
+			}
+		case syntax.WordHdoc:
+			in = s.quoted(r.Word)
+		case syntax.RdrIn:
+			in = s.files[path.Clean(literal(r.Word))]
+		}
+	}
+	switch c := stmt.Cmd.(type) {
+	case *syntax.BinaryCmd:
+		out = s.run(c.X, in)
+		if c.Op == syntax.Pipe || c.Op == syntax.PipeAll {
+			out = s.run(c.Y, out)
+		} else {
+			out = append(out, s.run(c.Y, in)...)
+		}
+	case *syntax.Subshell:
+		out = s.runAll(c.Stmts, in)
+	case *syntax.Block:
+		out = s.runAll(c.Stmts, in)
+	case *syntax.CallExpr:
+		out = s.call(c, in)
+	case nil:
+	default:
+		s.inside(c)
+	}
+	for _, r := range stmt.Redirs {
+		if r.N != nil && r.N.Value != "1" {
+			continue
+		}
+		switch r.Op {
+		case syntax.RdrOut, syntax.RdrClob, syntax.RdrAll:
+			s.write(literal(r.Word), out, false)
+			out = nil
+		case syntax.AppOut, syntax.AppAll:
+			s.write(literal(r.Word), out, true)
+			out = nil
+		}
+	}
+	return out
+}
+
+func (s *shell) runAll(stmts []*syntax.Stmt, in []*stream) (out []*stream) {
+	for _, stmt := range stmts {
+		out = append(out, s.run(stmt, in)...)
+	}
+	return out
+}
+
+// inside runs the statements inside a node whose own output isn't known: a
+// loop, a condition, the words of a command.
+func (s *shell) inside(n syntax.Node) {
+	syntax.Walk(n, func(n syntax.Node) bool {
+		if stmt, ok := n.(*syntax.Stmt); ok {
+			s.run(stmt, nil)
+			return false
+		}
+		return true
+	})
+}
+
+func (s *shell) write(file string, out []*stream, more bool) {
+	file = path.Clean(file)
+	if more {
+		out = append(s.files[file][:len(s.files[file]):len(s.files[file])], out...)
+	}
+	s.files[file] = out
+}
+
+// wrappers are commands that run the command after them.
+var wrappers = map[string]bool{
+	"sudo": true, "doas": true, "env": true, "time": true, "command": true, "exec": true, "nohup": true, "nsenter": true, "ssh": true,
+	"docker": true, "podman": true, "nerdctl": true, "k3s": true, "microk8s": true, "minikube": true, "multipass": true, "vagrant": true,
+}
+
+var tools = map[string]bool{"kubectl": true, "oc": true, "cat": true, "tee": true, "envsubst": true, "echo": true}
+
+// call gives what a command writes.
+func (s *shell) call(c *syntax.CallExpr, in []*stream) []*stream {
+	words := c.Args
+	for len(words) > 0 && wrappers[path.Base(literal(words[0]))] {
+		next := slices.IndexFunc(words, func(w *syntax.Word) bool { return tools[path.Base(literal(w))] })
+		if next < 0 {
+			break
+		}
+		words = words[next:]
+	}
+	if len(words) == 0 {
+		s.inside(c)
+		return nil
+	}
+	args := make([]string, len(words)-1)
+	for i, w := range words[1:] {
+		args[i] = literal(w)
+	}
+	switch path.Base(literal(words[0])) {
+	case "kubectl", "oc":
+		s.apply(args, words[1:], in)
+	case "envsubst":
+		return in
+	case "cat":
+		var out []*stream
+		named := false
+		for _, arg := range args {
+			if !strings.HasPrefix(arg, "-") {
+				named = true
+				out = append(out, s.files[path.Clean(arg)]...)
+			}
+		}
+		if named {
+			return out
+		}
+		return in
+	case "tee":
+		more := slices.Contains(args, "-a") || slices.Contains(args, "--append")
+		for _, arg := range args {
+			if !strings.HasPrefix(arg, "-") {
+				s.write(arg, in, more)
+			}
+		}
+		return in
+	case "echo":
+		if len(args) == 1 || len(args) == 2 && args[0] == "-n" {
+			return s.quoted(words[len(words)-1])
+		}
+	default:
+		s.inside(c)
+	}
+	return nil
+}
+
+// apply marks the streams that kubectl sends to an API server.
+func (s *shell) apply(args []string, words []*syntax.Word, in []*stream) {
+	var target string
+	var sent []*stream
+	verb := false
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		value := func(short, long string) (string, bool) {
+			if (arg == short || arg == long) && i+1 < len(args) {
+				i++
+				return args[i], true
+			}
+			if v, ok := strings.CutPrefix(arg, long+"="); ok {
+				return v, true
+			}
+			if v, ok := strings.CutPrefix(arg, short); ok && !strings.HasPrefix(arg, "--") && v != "" {
+				return strings.TrimPrefix(v, "="), true
+			}
+			return "", false
+		}
+		if v, ok := value("-n", "--namespace"); ok {
+			target = v
+		} else if v, ok := value("-f", "--filename"); ok {
+			sent = append(sent, s.input(v, words[i], in)...)
+		} else if slices.Contains([]string{"apply", "create", "replace", "diff"}, arg) {
+			verb = true
+		}
+	}
+	if !verb {
+		return
+	}
+	for _, stream := range sent {
+		stream.applied = true
+		if stream.target == "" && namespaceName.MatchString(target) {
+			stream.target = target
+		}
+	}
+}
+
+// input is what kubectl reads for the value of -f, the word in which it stands.
+func (s *shell) input(files string, word *syntax.Word, in []*stream) (sent []*stream) {
+	for _, part := range word.Parts {
+		if p, ok := part.(*syntax.ProcSubst); ok {
+			return s.runAll(p.Stmts, nil)
+		}
+	}
+	for file := range strings.SplitSeq(files, ",") {
+		if file == "-" || file == "/dev/stdin" {
+			sent = append(sent, in...)
+			continue
+		}
+		clean := path.Clean(file)
+		sent = append(sent, s.files[clean]...)
+		for name, written := range s.files {
+			if path.Dir(name) == clean {
+				sent = append(sent, written...)
+			}
+		}
+	}
+	return sent
+}
+
+// literal is the text of a word. What the shell would put in stands as "$".
+func literal(w *syntax.Word) string {
+	var b strings.Builder
+	var add func(parts []syntax.WordPart)
+	add = func(parts []syntax.WordPart) {
+		for _, part := range parts {
+			switch p := part.(type) {
+			case *syntax.Lit:
+				b.WriteString(p.Value)
+			case *syntax.SglQuoted:
+				b.WriteString(p.Value)
+			case *syntax.DblQuoted:
+				add(p.Parts)
+			default:
+				b.WriteByte('$')
+			}
+		}
+	}
+	add(w.Parts)
+	return b.String()
+}
+
+// quoted gives the text of a quoted word, such as that of echo, as a stream.
+func (s *shell) quoted(w *syntax.Word) []*stream {
+	if len(w.Parts) != 1 {
+		return nil
+	}
+	double := false
+	switch p := w.Parts[0].(type) {
+	case *syntax.SglQuoted:
+		if p.Dollar {
+			return nil
+		}
+	case *syntax.DblQuoted:
+		if double = true; p.Dollar {
+			return nil
+		}
+	default:
+		return nil
+	}
+	first, end := s.base+int(w.Pos().Offset())+1, s.base+int(w.End().Offset())-1
+	q := &stream{origin: docs.Heredoc, text: s.script[first:end] + "\n"}
+	line := sort.SearchInts(s.starts, first+1) - 1
+	q.lines = append(q.lines, s.block.at(line, first-s.starts[line]))
+	for range strings.Count(q.text, "\n") - 1 {
+		line++
+		q.lines = append(q.lines, s.block.at(line, 0))
+	}
+	if double {
+		q.expand("$`\"\\")
+	}
+	s.found = append(s.found, q)
+	return []*stream{q}
+}

@@ -1,0 +1,134 @@
+package extract
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/text"
+
+	"github.com/isolation-stack/labctl/pkg/docs"
+)
+
+// comment is one that says something to labctl.
+type comment struct {
+	docs.Position
+	// text is what follows "labctl:".
+	text string
+	// open tells that the comment isn't closed.
+	open bool
+}
+
+// scan takes the comments of a block that begin with "labctl:". In a block of
+// HTML every comment is one; in a paragraph those in code spans or after a
+// backslash are none. Its time is linear in the block's length.
+func (d *document) scan(n ast.Node) {
+	opener, closer := []byte("<!--"), []byte("-->")
+	if d.mdx() {
+		opener, closer = []byte("{/*"), []byte("*/}")
+	}
+	block, html := n.(*ast.HTMLBlock)
+	segments := segments(n.Lines())
+	if html && block.HasClosure() {
+		segments = append(segments, block.ClosureLine)
+	}
+	raw := segments.value(d.source.text)
+	if !bytes.Contains(raw, opener) {
+		return
+	}
+	var spans codeSpans
+	if !html {
+		spans = newCodeSpans(raw)
+	}
+	for i := 0; i < len(raw); {
+		switch {
+		case !html && raw[i] == '\\':
+			i += 2
+		case !html && raw[i] == '`':
+			i = spans.end(i)
+		case bytes.HasPrefix(raw[i:], opener):
+			inside := raw[i+len(opener):]
+			end := bytes.Index(inside, closer)
+			c := comment{open: end < 0}
+			if c.open {
+				end = len(inside)
+			}
+			about, ours := strings.CutPrefix(strings.TrimSpace(string(inside[:end])), "labctl:")
+			if ours {
+				c.text, c.Position = about, d.source.at(segments.offset(i))
+				d.comments = append(d.comments, c)
+			}
+			i += len(opener) + end + len(closer)
+		default:
+			i++
+		}
+	}
+}
+
+// lineSegments are the lines of a block in the source.
+type lineSegments []text.Segment
+
+func segments(lines *text.Segments) lineSegments { return lines.Sliced(0, lines.Len()) }
+
+func (s lineSegments) value(source []byte) []byte {
+	var raw []byte
+	for _, segment := range s {
+		raw = append(raw, segment.Value(source)...)
+	}
+	return raw
+}
+
+// offset gives the offset in the source of one in the segments' value. What
+// comes before it isn't asked for again, and is dropped.
+func (s *lineSegments) offset(i int) int {
+	for _, segment := range *s {
+		if n := segment.Padding + segment.Len(); i < n {
+			return segment.Start + max(i-segment.Padding, 0)
+		}
+	}
+	return 0
+}
+
+// codeSpans finds where code spans end.
+type codeSpans struct {
+	// after gives for the start of a run of backticks the end of the span that
+	// it opens, or of the run itself if it opens none.
+	after map[int]int
+}
+
+func newCodeSpans(raw []byte) codeSpans {
+	type run struct{ start, end int }
+	var runs []run
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '`' {
+			continue
+		}
+		start := i
+		for i < len(raw) && raw[i] == '`' {
+			i++
+		}
+		runs = append(runs, run{start, i})
+	}
+	s := codeSpans{after: make(map[int]int, len(runs))}
+	// From the last run to the first: the next run of the same length closes.
+	next := map[int]int{}
+	for i := len(runs) - 1; i >= 0; i-- {
+		r := runs[i]
+		n := r.end - r.start
+		if end, ok := next[n]; ok {
+			s.after[r.start] = end
+		} else {
+			s.after[r.start] = r.end
+		}
+		next[n] = r.end
+	}
+	return s
+}
+
+// end gives where to go on after the run of backticks at i.
+func (s codeSpans) end(i int) int {
+	if end, ok := s.after[i]; ok {
+		return end
+	}
+	return i + 1 // the rest of a run whose first backtick is escaped
+}
