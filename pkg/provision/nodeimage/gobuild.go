@@ -2,6 +2,7 @@ package nodeimage
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/progress"
@@ -46,22 +47,26 @@ func programs(s gomodule.Sources) ([]gomodule.Program, error) {
 
 // Programs gives the folders with the programs that the Debian base is made
 // from, by their modules below images/ (kubernetes, containerd, coredns, …);
-// what the cache doesn't have is built. It needs no container engine.
-func Programs(ctx context.Context, o Options, log progress.Log) (map[string]string, error) {
+// what the cache doesn't have is built. Named modules are all that are wanted,
+// else all. It needs no container engine.
+func Programs(ctx context.Context, o Options, log progress.Log, modules ...string) (map[string]string, error) {
 	b, err := newBuilder(nil, o, log)
 	if err != nil {
 		return nil, err
 	}
-	return b.programs(ctx)
+	return b.programs(ctx, modules...)
 }
 
-func (b *builder) programs(ctx context.Context) (map[string]string, error) {
+func (b *builder) programs(ctx context.Context, modules ...string) (map[string]string, error) {
 	list, err := programs(b.src)
 	if err != nil {
 		return nil, err
 	}
 	dirs := map[string]string{}
 	for _, p := range list {
+		if len(modules) > 0 && !slices.Contains(modules, p.Module) {
+			continue
+		}
 		if dirs[p.Module], err = b.builder().Build(ctx, p); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,33 @@
+//go:build e2e
+
+package apiserver
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+func begin(t *testing.T, o Options) *Server {
+	t.Helper()
+	t.Setenv(AssetsVariable, "")
+	before := time.Now()
+	s, err := Start(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("%s was ready after %s", s.Version(), time.Since(before).Round(time.Millisecond))
+	return s
+}
+
+func TestStart(t *testing.T) {
+	s := begin(t, Options{})
+	if s.Minor() != "1.37" {
+		t.Error(s.Version())
+	}
+}
