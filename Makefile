@@ -21,6 +21,7 @@ payload:
 	GOOS=linux $(GOBUILD) -o $(PAYLOAD)/labprobe ./cmd/labprobe
 	GOOS=wasip1 GOARCH=wasm $(GOBUILD) -o $(PAYLOAD)/labprobe.wasm ./cmd/labprobe
 	go run ./internal/payload/pack $(PAYLOAD)
+	go run ./internal/payload/packcrds images/crds $(PAYLOAD)/crds.tar.zst
 
 # labctl for another architecture carries that architecture's labprobe: the
 # overlay puts it in place of this machine's (go help build, -overlay).

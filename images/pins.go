@@ -8,9 +8,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Node are the folders that the node image is made of; the others are of
-// add-ons.
-var Node = []string{"containerd", "coredns", "etcd", "kubernetes", "local-path", "pause"}
+// Node are the folders that the node image is made of, and Build those that
+// only labctl's own build needs; the others are of add-ons.
+var (
+	Node  = []string{"containerd", "coredns", "etcd", "kubernetes", "local-path", "pause"}
+	Build = []string{"crds"}
+)
 
 //go:embed pins.yaml
 var pins []byte

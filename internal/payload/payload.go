@@ -1,6 +1,7 @@
 // Package payload is what labctl needs at run time and can't take from its
-// own Go source: labprobe for the places where it runs, and the sources of
-// the images. `make payload` makes the files; they are not tracked.
+// own Go source: labprobe for the places where it runs, the sources of the
+// images, and the CRDs of upstream projects. `make payload` makes the files;
+// they are not tracked.
 package payload
 
 import (
@@ -46,3 +47,7 @@ func Images() ([]byte, error) { return read("images.tar") }
 // Addons is a tar archive of the other Go modules below images/, those of
 // add-ons.
 func Addons() ([]byte, error) { return read("addons.tar") }
+
+// CRDs is the archive of CustomResourceDefinitions that packcrds writes: a tar
+// in a Zstandard frame with entries MODULE@VERSION/NAME.json.
+func CRDs() ([]byte, error) { return read("crds.tar.zst") }

@@ -42,12 +42,12 @@ func run(out string) error {
 	if err := json.Unmarshal(module, &kind); err != nil {
 		return fmt.Errorf("go mod download sigs.k8s.io/kind: %w", err)
 	}
-	ofNode := func(name string) bool {
+	in := func(folders []string, name string) bool {
 		folder, _, _ := strings.Cut(name, "/")
-		return slices.Contains(images.Node, folder)
+		return slices.Contains(folders, folder)
 	}
 	err = write(filepath.Join(out, "images.tar"), func(w *tar.Writer) error {
-		if err := add(w, "images", "", func(name string) bool { return isSource(name) && ofNode(name) }); err != nil {
+		if err := add(w, "images", "", func(name string) bool { return isSource(name) && in(images.Node, name) }); err != nil {
 			return err
 		}
 		return add(w, filepath.Join(kind.Dir, "images/base/files"), "kind", func(string) bool { return true })
@@ -56,7 +56,9 @@ func run(out string) error {
 		return err
 	}
 	return write(filepath.Join(out, "addons.tar"), func(w *tar.Writer) error {
-		return add(w, "images", "", func(name string) bool { return isSource(name) && !ofNode(name) })
+		return add(w, "images", "", func(name string) bool {
+			return isSource(name) && !in(images.Node, name) && !in(images.Build, name)
+		})
 	})
 }
 

@@ -1,0 +1,112 @@
+package crds
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/isolation-stack/labctl/internal/payload"
+)
+
+// carried are kinds that documents use often, one or more of each module.
+var carried = map[string]string{
+	"applications.argoproj.io":                       "argo-cd",
+	"applicationsets.argoproj.io":                    "argo-cd",
+	"rollouts.argoproj.io":                           "argo-rollouts",
+	"sealedsecrets.bitnami.com":                      "sealed-secrets",
+	"clusterissuers.cert-manager.io":                 "cert-manager",
+	"ciliumnetworkpolicies.cilium.io":                "cilium",
+	"kustomizations.kustomize.toolkit.fluxcd.io":     "kustomize-controller",
+	"gitrepositories.source.toolkit.fluxcd.io":       "source-controller",
+	"helmcharts.helm.cattle.io":                      "k3s-io/helm-controller",
+	"network-attachment-definitions.k8s.cni.cncf.io": "network-attachment-definition-client",
+	"scaledobjects.keda.sh":                          "keda",
+	"volumesnapshots.snapshot.storage.k8s.io":        "external-snapshotter",
+	"clusterpolicies.kyverno.io":                     "kyverno",
+	"constrainttemplates.templates.gatekeeper.sh":    "gatekeeper",
+	"configs.config.gatekeeper.sh":                   "gatekeeper",
+	"prometheusrules.monitoring.coreos.com":          "prometheus-operator",
+	"bundles.fleet.cattle.io":                        "fleet",
+	"ipaddresspools.metallb.io":                      "metallb",
+	"virtualservices.networking.istio.io":            "istio.io/api",
+	"peerauthentications.security.istio.io":          "istio.io/api",
+	"telemetries.telemetry.istio.io":                 "istio.io/api",
+	"verticalpodautoscalers.autoscaling.k8s.io":      "vertical-pod-autoscaler",
+	"services.serving.knative.dev":                   "knative.dev/serving",
+	"clusters.cluster.x-k8s.io":                      "cluster-api",
+	"httproutes.gateway.networking.k8s.io":           "gateway-api",
+}
+
+func TestObjects(t *testing.T) {
+	list, err := Objects()
+	if errors.Is(err, payload.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := Groups()
+	missing := map[string]bool{}
+	for name := range carried {
+		missing[name] = true
+	}
+	for _, d := range list {
+		delete(missing, d.GetName())
+		group, _, _ := unstructured.NestedString(d.Object, "spec", "group")
+		plural, _, _ := unstructured.NestedString(d.Object, "spec", "names", "plural")
+		if d.GetName() != plural+"."+group {
+			t.Errorf("%s is %s of %s", d.GetName(), plural, group)
+		}
+		if !strings.Contains(groups[group], "@v") {
+			t.Errorf("group %s of %s is from %q", group, d.GetName(), groups[group])
+		}
+		if want, ok := carried[d.GetName()]; ok && !strings.Contains(groups[group], want) {
+			t.Errorf("%s is from %s, want %s", d.GetName(), groups[group], want)
+		}
+		if len(serves(d)) == 0 {
+			t.Errorf("%s serves no version", d.GetName())
+		}
+	}
+	for name := range missing {
+		t.Errorf("%s isn't there", name)
+	}
+}
+
+func TestForGroups(t *testing.T) {
+	if _, err := packed(); errors.Is(err, payload.ErrMissing) {
+		t.Skip(err)
+	}
+	got, err := ForGroups([]string{"cert-manager.io", "no.such.group"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) == 0 {
+		t.Error("none of cert-manager.io")
+	}
+	for _, d := range got {
+		if !strings.HasSuffix(d.GetName(), ".cert-manager.io") {
+			t.Errorf("%s is of another group", d.GetName())
+		}
+	}
+	again, err := ForGroups([]string{"cert-manager.io"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again[0].SetName("changed")
+	if got[0].GetName() == "changed" {
+		t.Error("two calls share an object")
+	}
+	if got, err := ForGroups(nil); err != nil || len(got) != 0 {
+		t.Errorf("no groups give %d definitions and %v", len(got), err)
+	}
+}
+
+func TestReadBroken(t *testing.T) {
+	for name, archive := range map[string]string{"no frame": "hello", "half a frame": "\x28\xb5\x2f\xfd\x04\x00"} {
+		if list, err := read([]byte(archive)); err == nil {
+			t.Errorf("%s gives %d entries and no error", name, len(list))
+		}
+	}
+}
