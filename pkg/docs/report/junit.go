@@ -84,7 +84,7 @@ func (o Options) junitCase(class string, line int, findings []docs.Finding, leas
 	var out []string
 	for _, f := range findings {
 		text := fmt.Sprintf("%s%s: %s %s: %s", printable(o.file(f.Path)), place(f.Position), f.Severity, f.Rule, f.Message)
-		if AtLeast(f.Severity, least) {
+		if f.Severity.AtLeast(least) {
 			c.Failures = append(c.Failures, junitFailure{Type: f.Rule, Message: f.Message, Text: text})
 		} else {
 			out = append(out, text)

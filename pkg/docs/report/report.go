@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
@@ -81,14 +80,6 @@ func (o Options) file(path string) string {
 		return path
 	}
 	return strings.TrimSuffix(o.Prefix, "/") + "/" + path
-}
-
-// severities are in order, the worst first.
-var severities = []docs.Severity{docs.Error, docs.Warning, docs.Note}
-
-// AtLeast says whether a severity is as bad as least, or worse.
-func AtLeast(s, least docs.Severity) bool {
-	return slices.Index(severities, s) <= slices.Index(severities, least)
 }
 
 // count counts the findings of each severity.

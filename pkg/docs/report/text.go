@@ -26,24 +26,30 @@ var colors = map[docs.Severity]string{docs.Error: "\x1b[31m", docs.Warning: "\x1
 // excerptWidth is how many cells of a line are shown around a column.
 const excerptWidth = 100
 
-// Text is for people and for editors: a line a finding with its place, the
-// line of the document with the field marked, and a summary.
+// Text is for people and for editors: Findings, and a summary.
 func Text(w io.Writer, r docs.Report, o Options) error {
+	if err := Findings(w, r, o); err != nil {
+		return err
+	}
+	t := &text{w: w, o: o}
+	t.summary(r)
+	return t.err
+}
+
+// Findings is a line a finding with its place, and the line of the document
+// with the field marked; an empty line ends the findings of each document.
+func Findings(w io.Writer, r docs.Report, o Options) error {
 	t := &text{w: w, o: o}
 	var source *lines
 	for i, f := range r.Findings {
 		if i == 0 || f.Path != r.Findings[i-1].Path {
-			if i > 0 {
-				t.printf("\n")
-			}
 			source = o.open(f.Path)
 		}
 		t.finding(f, source)
+		if i+1 == len(r.Findings) || f.Path != r.Findings[i+1].Path {
+			t.printf("\n")
+		}
 	}
-	if len(r.Findings) > 0 {
-		t.printf("\n")
-	}
-	t.summary(r)
 	return t.err
 }
 
