@@ -23,7 +23,7 @@ var limitCommands = []Command{
 	},
 	{
 		Name: "throttle", Usage: "--duration D", Doc: "burns CPU and reads what cpu.stat says about throttling",
-		Outputs: throttleOutputs, Run: runThrottle, Exclusive: true,
+		Outputs: throttleOutputs, Run: runThrottle, // a quota throttles on a busy machine as on an idle one
 	},
 }
 

@@ -2,15 +2,16 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
@@ -19,13 +20,8 @@ import (
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
 
-const (
-	// sideBySide is how many probes run at once; more would only queue for
-	// the cores of a small machine and run into their timeouts.
-	sideBySide = 4
-	// abandonAfter is how long a probe may go on after its context has ended.
-	abandonAfter = 2 * time.Second
-)
+// abandonAfter is how long a probe may go on after its context has ended.
+const abandonAfter = 2 * time.Second
 
 // outcome is what one probe gave. Interrupted means that the run was ended
 // before it was done.
@@ -38,8 +34,11 @@ type outcome struct {
 
 // measurement is one probe to run, for one claim or several.
 type measurement struct {
-	key, label string
-	probe      probe.Probe
+	key, label, namespace string
+	probe                 probe.Probe
+	// needs are the add-ons that must be up before it begins.
+	needs []string
+	alone bool
 }
 
 // key is the same for probes that measure the same thing. The namespace is
@@ -53,68 +52,134 @@ func key(namespace string, c lab.Compiled, p lab.Probe) string {
 	return string(bytes.Join([][]byte{[]byte(namespace), []byte(surroundings(c)), []byte(p.Kind), sorted}, []byte{0}))
 }
 
-// measure runs the probes of claims that no lab before has run: side by side,
-// then those that want the machine for themselves, one at a time.
-func (r *run) measure(ctx context.Context, namespace string, claims []lab.Compiled, step progress.Step) {
-	var together, alone []measurement
+// measurements are the probes of a phase that no phase before has run: those
+// that may take longest first, so that nothing waits for them at the end.
+// unmet are the add-ons that aren't away as they should be.
+func (r *run) measurements(p phase, unmet map[string]error) []measurement {
+	var out []measurement
 	queued := map[string]bool{}
-	for _, c := range claims {
-		for _, p := range c.Probes {
-			k := key(namespace, c, p)
+	for _, t := range p.tasks {
+		for _, pr := range t.claim.Probes {
+			k := key(t.namespace, t.claim, pr)
 			if _, ok := r.seen[k]; ok || queued[k] {
 				continue
 			}
 			queued[k] = true
-			made, err := newProbe(r.Kinds, p.Kind, p.With)
+			made, err := newProbe(r.Kinds, pr.Kind, pr.With)
+			if err == nil {
+				err = first(t.claim.Without, unmet)
+			}
 			if err != nil {
 				r.seen[k] = outcome{err: err}
 				continue
 			}
-			m := measurement{key: k, label: fmt.Sprintf("%s %s %s", c.ID, p.Kind, p.As), probe: made}
-			if e, ok := made.(probe.Exclusive); ok && e.Exclusive() {
-				alone = append(alone, m)
-			} else {
-				together = append(together, m)
+			m := measurement{
+				key: k, label: fmt.Sprintf("%s %s %s", t.claim.ID, pr.Kind, pr.As),
+				namespace: t.namespace, probe: made, needs: t.claim.Addons,
 			}
+			if e, ok := made.(probe.Exclusive); ok {
+				m.alone = e.Exclusive()
+			}
+			out = append(out, m)
 		}
 	}
-	done, total := 0, len(together)+len(alone)
-	env := r.Env
-	env.Namespace = namespace
-	env.Images = r.images
+	slices.SortStableFunc(out, func(a, b measurement) int {
+		return cmp.Compare(r.timeout(b.probe), r.timeout(a.probe))
+	})
+	return out
+}
+
+func first(names []string, errs map[string]error) error {
+	for _, name := range names {
+		if err := errs[name]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measure runs the probes of a phase: side by side, as the add-ons that they
+// need come up, then those that want the machine for themselves, one at a time.
+func (r *run) measure(ctx context.Context, p phase, step progress.Step) {
+	waiting := r.measurements(p, r.away(ctx, p))
+	done, total := 0, len(waiting)
+	step.Update(0, total, "")
+	finish := func(m measurement, o outcome) {
+		r.seen[m.key] = o
+		done++
+		step.Update(done, total, m.label)
+	}
+	arrivals := make(chan arrival)
+	coming := slices.Concat(p.loud, p.quiet)
+	there := map[string]bool{}
+	arrive := func(a arrival) {
+		r.images = merged(r.images, a.images)
+		there[a.name] = true
+		waiting = slices.DeleteFunc(waiting, func(m measurement) bool {
+			lost := a.err != nil && slices.Contains(m.needs, a.name)
+			if lost {
+				finish(m, outcome{err: a.err})
+			}
+			return lost
+		})
+	}
+	go r.up(ctx, coming, arrivals)
+	// Nothing is measured while what everything notices comes.
+	for range p.loud {
+		arrive(<-arrivals)
+	}
 	type finished struct {
 		measurement
 		outcome
 	}
-	results := make(chan finished, total)
-	measure := func(list []measurement, limit int) {
-		var group errgroup.Group
-		group.SetLimit(limit)
-		go func() {
-			for _, m := range list {
-				group.Go(func() error {
-					results <- finished{m, r.one(ctx, m, env)}
-					return nil
-				})
+	results := make(chan finished)
+	running := 0
+	ready := func(m measurement) bool {
+		return !m.alone && !slices.ContainsFunc(m.needs, func(name string) bool { return !there[name] })
+	}
+	for {
+		for running < r.sideBySide() {
+			i := slices.IndexFunc(waiting, ready)
+			if i < 0 {
+				break
 			}
-		}()
-		for range list {
-			f := <-results
-			r.seen[f.key] = f.outcome
-			done++
-			step.Update(done, total, f.label)
+			m, env := waiting[i], r.environment(waiting[i])
+			env.Later = r.pending.add
+			waiting = slices.Delete(waiting, i, i+1)
+			running++
+			go func() { results <- finished{m, r.one(ctx, m, env)} }()
+		}
+		if running == 0 && len(there) == len(coming) {
+			break
+		}
+		select {
+		case a := <-arrivals:
+			arrive(a)
+		case f := <-results:
+			running--
+			finish(f.measurement, f.outcome)
 		}
 	}
-	step.Update(0, total, "")
-	env.Later = r.pending.add
-	measure(together, sideBySide)
-	if len(alone) == 0 {
+	if len(waiting) == 0 {
 		return
 	}
 	// What is being removed would disturb those that want to be alone.
 	r.settle(ctx)
-	env.Later = nil
-	measure(alone, 1)
+	for len(waiting) > 0 {
+		m := waiting[0]
+		waiting = waiting[1:]
+		finish(m, r.one(ctx, m, r.environment(m)))
+	}
+}
+
+// sideBySide is how many probes run at once. Most of them wait for the
+// cluster; more would queue for the cores and run into their timeouts.
+func (r *run) sideBySide() int { return max(4, 3*runtime.NumCPU()) }
+
+func (r *run) environment(m measurement) probe.Environment {
+	env := r.Env
+	env.Namespace, env.Images = m.namespace, r.images
+	return env
 }
 
 // one runs one probe within its time, and survives whatever it does.

@@ -5,10 +5,10 @@ package verify
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/isolation-stack/labctl/pkg/evidence"
@@ -54,12 +54,14 @@ const DefaultTimeout = 3 * time.Minute
 
 const (
 	// sharedNamespace is for labs that apply nothing, so that they can share
-	// what probes saw. Labs' own namespaces are called labctl-LAB.
+	// what probes saw.
 	sharedNamespace = "labctl"
+	// ownNamespace stands before the lab's name in the namespace of its own.
+	ownNamespace = "labctl-"
 	// closeLimit bounds how long a run waits for its namespaces to go.
 	closeLimit = 90 * time.Second
 	// interruptedLimit is the same after Ctrl-C, which ends labctl within 5 s:
-	// abandonAfter for the probes, then this for each of two namespaces.
+	// abandonAfter for the probes, then this for the namespaces.
 	interruptedLimit = time.Second
 )
 
@@ -137,19 +139,7 @@ func Run(ctx context.Context, plan Plan, setup Setup) (result.Result, error) {
 		}
 		out.Cluster = &cluster
 	}
-	for i, l := range plan.Labs {
-		if len(compiled[i]) > 0 {
-			out.Labs = append(out.Labs, r.lab(ctx, l, compiled[i], plan.Strict))
-		}
-	}
-	r.settle(ctx)
-	errs := []error{r.releaseAddons(ctx)}
-	if s, ok := r.spaces[sharedNamespace]; ok {
-		errs = append(errs, r.close(ctx, s))
-	}
-	if err := errors.Join(errs...); err != nil {
-		out.Labs[0].Error = joinText(out.Labs[0].Error, err.Error())
-	}
+	out.Labs = r.labs(ctx, plan, compiled)
 	out.Interrupted = ctx.Err() != nil
 	out.Finished = time.Now().UTC()
 	return out, nil
@@ -190,39 +180,70 @@ type space struct {
 	err   error
 }
 
-// lab runs one lab: set up, measure, decide, clean up.
-func (r *run) lab(ctx context.Context, l *lab.Lab, claims []lab.Compiled, strict bool) result.Lab {
-	began := time.Now()
-	step := r.Log.Start("lab " + l.Metadata.Name)
-	out := result.Lab{Name: l.Metadata.Name, Title: l.Spec.Title, Document: l.Spec.Document, Layer: l.Spec.Layer}
-	s, err := r.open(ctx, l, claims)
-	if err != nil && ctx.Err() == nil {
-		out.Error = err.Error()
-	}
-	if err == nil {
-		r.inSurroundings(ctx, s.name, claims, step)
-	}
-	for _, c := range claims {
-		decided := r.decide(ctx, l, c, s.name, err)
-		decided.OK = ok(decided, strict)
-		out.Claims = append(out.Claims, decided)
-	}
-	if s.name != sharedNamespace {
-		if err := r.close(ctx, s); err != nil {
-			out.Error = joinText(out.Error, err.Error())
+// labs sets the labs up, measures, decides and cleans up.
+func (r *run) labs(ctx context.Context, plan Plan, compiled [][]lab.Compiled) []result.Lab {
+	spaces := make([]*space, len(plan.Labs))
+	var tasks []task
+	for i, l := range plan.Labs {
+		if len(compiled[i]) == 0 {
+			continue
+		}
+		if spaces[i] = r.open(ctx, l, compiled[i]); spaces[i].err != nil {
+			continue
+		}
+		for _, c := range compiled[i] {
+			tasks = append(tasks, task{spaces[i].name, c})
 		}
 	}
-	out.Seconds = time.Since(began).Seconds()
-	var failed error
-	if out.Error != "" {
-		failed = errors.New(out.Error)
+	for _, p := range phases(tasks, func(name string) bool { return r.Addons != nil && r.Addons.Quiet(name) }) {
+		step := r.Log.Start(p.title())
+		r.settle(ctx)
+		r.measure(ctx, p, step)
+		step.End(nil)
 	}
-	step.End(failed)
+	var out []result.Lab
+	for i, l := range plan.Labs {
+		if len(compiled[i]) > 0 {
+			out = append(out, r.decided(ctx, l, compiled[i], spaces[i], plan.Strict))
+		}
+	}
+	r.settle(ctx)
+	if err := r.releaseAddons(ctx); err != nil {
+		out[0].Error = joinText(out[0].Error, err.Error())
+	}
+	for name, err := range r.closeAll(ctx) {
+		// Of a namespace that labs share the first one tells.
+		i := slices.IndexFunc(out, func(l result.Lab) bool { return name == ownNamespace+l.Name })
+		i = max(i, 0)
+		out[i].Error = joinText(out[i].Error, err.Error())
+	}
+	return out
+}
+
+// decided is a lab with its claims decided.
+func (r *run) decided(ctx context.Context, l *lab.Lab, claims []lab.Compiled, s *space, strict bool) result.Lab {
+	out := result.Lab{Name: l.Metadata.Name, Title: l.Spec.Title, Document: l.Spec.Document, Layer: l.Spec.Layer}
+	if s.err != nil && ctx.Err() == nil {
+		out.Error = s.err.Error()
+	}
+	counted := map[string]bool{}
+	for _, c := range claims {
+		claim := r.decide(ctx, l, c, s.name, s.err)
+		claim.OK = ok(claim, strict)
+		out.Claims = append(out.Claims, claim)
+		for _, p := range c.Probes {
+			k := key(s.name, c, p)
+			if !counted[k] {
+				out.Seconds += r.seen[k].seconds
+			}
+			counted[k] = true
+		}
+	}
 	return out
 }
 
 // open gives the lab a namespace, if it needs a cluster and there is one.
-func (r *run) open(ctx context.Context, l *lab.Lab, claims []lab.Compiled) (*space, error) {
+func (r *run) open(ctx context.Context, l *lab.Lab, claims []lab.Compiled) *space {
 	probes, namespaced := 0, len(l.Spec.Manifests) > 0
 	for _, c := range claims {
 		probes += len(c.Probes)
@@ -232,19 +253,38 @@ func (r *run) open(ctx context.Context, l *lab.Lab, claims []lab.Compiled) (*spa
 	}
 	clusterless := l.Spec.Needs.Nodes != nil && *l.Spec.Needs.Nodes == 0
 	if r.API == nil || clusterless || probes == 0 || !namespaced {
-		return &space{}, nil
+		return &space{}
 	}
 	name := sharedNamespace
 	if len(l.Spec.Manifests) > 0 {
-		name = "labctl-" + l.Metadata.Name
+		name = ownNamespace + l.Metadata.Name
 	}
 	if s, ok := r.spaces[name]; ok {
-		return s, s.err
+		return s
 	}
 	s := &space{name: name}
 	s.close, s.err = r.API.Open(ctx, name, l.Spec.Manifests)
 	r.spaces[name] = s
-	return s, s.err
+	return s
+}
+
+// closeAll closes every namespace that the run opened, side by side, and
+// gives the errors by their names.
+func (r *run) closeAll(ctx context.Context) map[string]error {
+	var mu sync.Mutex
+	errs := map[string]error{}
+	var group sync.WaitGroup
+	for name, s := range r.spaces {
+		group.Go(func() {
+			if err := r.close(ctx, s); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs[name] = err
+			}
+		})
+	}
+	group.Wait()
+	return errs
 }
 
 // close removes what open made, also after ctx has ended.

@@ -31,6 +31,9 @@ type Addon struct {
 	Upstream []Upstream
 	// Manifests says that there is a folder manifests/addons/NAME.
 	Manifests bool
+	// Quiet says that what doesn't name the add-on works beside it as without:
+	// it changes no object, Pod, packet or node of others.
+	Quiet bool
 	// Sign is an object of the manifests by which a cluster shows that it has
 	// the component by itself: one that is there and isn't labctl's. The
 	// cluster's own is then used as it is.

@@ -14,8 +14,9 @@ import (
 )
 
 var metricsServer = Addon{
-	Name: "metrics-server",
-	Doc:  "the Metrics API: kubectl top, HorizontalPodAutoscaler",
+	Name:  "metrics-server",
+	Doc:   "the Metrics API: kubectl top, HorizontalPodAutoscaler",
+	Quiet: true,
 	Images: []Image{{
 		Name: "metrics-server", Module: "metrics-server", Requires: "sigs.k8s.io/metrics-server", Program: "metrics-server",
 		Version: "k8s.io/component-base/version.gitVersion",
@@ -54,8 +55,9 @@ func usage(list []byte) error {
 }
 
 var kubeStateMetrics = Addon{
-	Name: "kube-state-metrics",
-	Doc:  "the states of objects as Prometheus metrics",
+	Name:  "kube-state-metrics",
+	Doc:   "the states of objects as Prometheus metrics",
+	Quiet: true,
 	Images: []Image{{
 		Name: "kube-state-metrics", Module: "kube-state-metrics", Requires: "k8s.io/kube-state-metrics/v2", Program: "kube-state-metrics",
 		Version: "github.com/prometheus/common/version.Version",

@@ -83,6 +83,12 @@ func (s *Set) Up(ctx context.Context, name string) (map[string]string, error) {
 	return s.up(ctx, name, false)
 }
 
+// Quiet says whether the add-on changes nothing for what doesn't name it.
+func (s *Set) Quiet(name string) bool {
+	a, ok := find(s.table, name)
+	return ok && a.Quiet
+}
+
 // Keep brings an add-on up that stays until Remove.
 func (s *Set) Keep(ctx context.Context, name string) error {
 	_, err := s.up(ctx, name, true)

@@ -22,8 +22,9 @@ const (
 )
 
 var csiHostpath = Addon{
-	Name: "csi-hostpath",
-	Doc:  "volumes, clones and VolumeSnapshots through CSI: StorageClass csi-hostpath, on one node",
+	Name:  "csi-hostpath",
+	Doc:   "volumes, clones and VolumeSnapshots through CSI: StorageClass csi-hostpath, on one node",
+	Quiet: true,
 	Images: []Image{
 		{Name: "csi-hostpath", Module: "csi", Requires: snapshotter, Program: "csi-hostpath"},
 		{Name: "csi-provisioner", Module: "csi", Requires: "github.com/kubernetes-csi/external-provisioner/v6", Program: "csi-provisioner"},

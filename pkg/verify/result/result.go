@@ -66,7 +66,8 @@ type Lab struct {
 	Layer    lab.Layer `json:"layer"`
 	// Error says why the lab as a whole could not be set up.
 	Error string `json:"error,omitempty"`
-	// Seconds is how long the lab took.
+	// Seconds is how long the lab's probes took, added up. Probes run side by
+	// side, those of other labs too, so a run takes less than the sum.
 	Seconds float64 `json:"seconds"`
 	Claims  []Claim `json:"claims"`
 }
