@@ -40,6 +40,7 @@ type Server struct {
 	api     *child
 	config  *rest.Config
 	version string
+	state   state
 }
 
 // patience is how long the API server may take to get ready: a few seconds on
@@ -108,7 +109,19 @@ func (s *Server) start(ctx context.Context, p programs) error {
 		return s.api.failure(fmt.Errorf("the API server doesn't say its version: %w", err))
 	}
 	s.version = v.GitVersion
-	return nil
+	if s.state.store, err = open(socket); err != nil {
+		return err
+	}
+	http, err := rest.HTTPClientFor(s.config)
+	if err != nil {
+		return err
+	}
+	a := api{client: http, host: s.config.Host}
+	if err := a.accounts(ctx); err != nil {
+		return s.api.failure(fmt.Errorf("the API server's namespaces: %w", err))
+	}
+	s.state.epoch, err = newEpoch(ctx, a)
+	return err
 }
 
 // startEtcd returns when etcd's socket is there. It is a socket in a folder
@@ -228,6 +241,9 @@ func (s *Server) Minor() string {
 
 // Stop ends the server and removes all that it has. It may be called twice.
 func (s *Server) Stop() error {
+	if s.state.store != nil {
+		_ = s.state.close() // all that it has is thrown away
+	}
 	for _, c := range []*child{s.api, s.etcd} {
 		if c != nil {
 			c.stop()

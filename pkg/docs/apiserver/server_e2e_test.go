@@ -31,3 +31,28 @@ func TestStart(t *testing.T) {
 		t.Error(s.Version())
 	}
 }
+
+func TestReset(t *testing.T) {
+	s := begin(t, Options{})
+	ctx := t.Context()
+	at := time.Now()
+	lap := func(what string) { t.Logf("%-12s %s", what, time.Since(at).Round(10*time.Microsecond)); at = time.Now() }
+	if err := s.Base(ctx); err != nil {
+		t.Fatal(err)
+	}
+	lap("Base")
+	for range 5 {
+		if err := s.Namespace(ctx, "demo"); err != nil {
+			t.Fatal(err)
+		}
+		lap("Namespace")
+		if err := s.Reset(ctx); err != nil {
+			t.Fatal(err)
+		}
+		lap("Reset")
+		if err := s.Reset(ctx); err != nil {
+			t.Fatal(err)
+		}
+		lap("empty Reset")
+	}
+}
