@@ -29,7 +29,7 @@ var (
 var dockerfile = format{
 	name: "Dockerfile", rules: []docs.Rule{dockerfileInvalid, dockerfileLint},
 	is: func(t text) bool {
-		return (t.Language == "dockerfile" || t.Language == "containerfile") && !abridged(t.Text)
+		return (t.Format == "dockerfile" || t.Language == "dockerfile" || t.Language == "containerfile") && !abridged(t.Text)
 	},
 	check: checkDockerfile,
 }

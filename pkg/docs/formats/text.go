@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
+	"github.com/isolation-stack/labctl/pkg/docs/classify"
 	"github.com/isolation-stack/labctl/pkg/docs/yamldoc"
 )
 
@@ -48,6 +49,7 @@ func texts(path string, e *docs.Example, parsed []yamldoc.Doc) []text {
 				file.docs = yamldoc.Parse(file.Text)
 			}
 			file.Class, file.Format = "", ""
+			classify.Classify(&file.Example, file.docs)
 			found = append(found, file)
 		}
 	}
