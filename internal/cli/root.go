@@ -115,7 +115,7 @@ and runs probes that confirm or refute what the document says.
 		newUpCommand(g), newDownCommand(g), newRunCommand(g), newVerifyCommand(g), newCompareCommand(g),
 		newDockerCommand(g), newAddonCommand(g),
 		newGuideCommand(g), newCheckCommand(g), newResetCommand(g), newShellCommand(g), newKubectlCommand(g), newManifestCommand(g),
-		newListCommand(g), newShowCommand(g), newLintCommand(g),
+		newListCommand(g), newShowCommand(g), newLintCommand(g), newDocsCommand(g),
 		newBundleCommand(g), newDoctorCommand(g), newVersionCommand(g),
 	)
 	return root
