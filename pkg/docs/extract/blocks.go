@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/parser"
@@ -19,14 +20,14 @@ import (
 func (d *document) blocks() {
 	nesting := &nesting{}
 	root := d.parser(nesting).Parse(text.NewReader(d.source.text))
-	heading := ""
+	var heading []byte
 	_ = ast.Walk(root, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if !entering {
 			return ast.WalkContinue, nil
 		}
 		switch n := n.(type) {
 		case *ast.Heading:
-			heading = plain(d.inside(n))
+			heading = d.inside(n)
 			if n.Lines().Len() > 0 {
 				d.headings = append(d.headings, d.source.at(n.Lines().At(0).Start))
 			}
@@ -71,9 +72,9 @@ func (d *document) parser(n *nesting) parser.Parser {
 	return parser.NewParser(parser.WithBlockParsers(blocks...))
 }
 
-func (d *document) fence(n *ast.FencedCodeBlock, heading string) {
+func (d *document) fence(n *ast.FencedCodeBlock, heading []byte) {
 	open := attribute(n, openAttribute)
-	e := docs.Example{Position: d.source.at(open), Origin: docs.Fenced, Heading: heading}
+	e := docs.Example{Position: d.source.at(open), Origin: docs.Fenced}
 	if n.Info != nil {
 		e.Language = language(string(n.Info.Segment.Value(d.source.text)))
 	}
@@ -85,17 +86,19 @@ func (d *document) fence(n *ast.FencedCodeBlock, heading string) {
 		d.findIn(&e, unclosedFence, e.Position, "The code block that opens here isn't closed; all text up to the end of the "+containerName(n)+" belongs to it.")
 	}
 	if e.Text != "" {
+		e.Heading = d.plain(heading)
 		d.add(e)
 	}
 }
 
-func (d *document) indented(n *ast.CodeBlock, heading string) {
-	e := docs.Example{Origin: docs.Indented, Heading: heading}
+func (d *document) indented(n *ast.CodeBlock, heading []byte) {
+	e := docs.Example{Origin: docs.Indented}
 	d.content(&e, n)
 	if e.Text == "" {
 		return
 	}
 	e.Position = e.Lines[0]
+	e.Heading = d.plain(heading)
 	d.add(e)
 }
 
@@ -158,31 +161,44 @@ func (d *document) inside(n ast.Node) []byte {
 }
 
 // maxHeading is the length in bytes above which a heading's text is kept raw.
-const maxHeading = 1 << 10
+const maxHeading = 512
 
-// plain is the text of a heading without its markup.
-func plain(raw []byte) string {
-	raw = bytes.TrimSpace(raw)
-	if len(raw) > maxHeading {
-		return string(bytes.ToValidUTF8(raw[:maxHeading], nil))
-	}
-	p := parser.NewParser(
+// inline parses what stands inside a heading.
+var inline = sync.OnceValue(func() parser.Parser {
+	return parser.NewParser(
 		parser.WithBlockParsers(util.Prioritized(parser.NewParagraphParser(), 1)),
 		parser.WithInlineParsers(parser.DefaultInlineParsers()...),
 	)
-	root := p.Parse(text.NewReader(raw))
+})
+
+// plain is the text of a heading without its markup. The last one is kept,
+// because many examples may stand below it.
+func (d *document) plain(heading []byte) string {
+	raw := bytes.TrimSpace(heading)
+	if bytes.Equal(raw, d.heading.raw) {
+		return d.heading.text
+	}
+	d.heading.raw = raw
+	if len(raw) > maxHeading {
+		d.heading.text = strings.ToValidUTF8(string(raw[:maxHeading]), "") + "…"
+		return d.heading.text
+	}
 	var b strings.Builder
-	_ = ast.Walk(root, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
-		if t, ok := n.(*ast.Text); ok && entering {
-			b.Write(util.UnescapePunctuations(t.Value(raw)))
-			if t.SoftLineBreak() || t.HardLineBreak() {
+	_ = ast.Walk(inline().Parse(text.NewReader(raw)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if !entering {
+			return ast.WalkContinue, nil
+		}
+		switch n := n.(type) {
+		case *ast.Text:
+			b.Write(util.UnescapePunctuations(n.Value(raw)))
+			if n.SoftLineBreak() || n.HardLineBreak() {
 				b.WriteByte(' ')
 			}
-		}
-		if l, ok := n.(*ast.AutoLink); ok && entering {
-			b.Write(l.Label(raw))
+		case *ast.AutoLink:
+			b.Write(n.Label(raw))
 		}
 		return ast.WalkContinue, nil
 	})
-	return strings.TrimSpace(b.String())
+	d.heading.text = strings.TrimSpace(b.String())
+	return d.heading.text
 }

@@ -3,6 +3,7 @@ package extract
 import (
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -12,10 +13,17 @@ import (
 	"github.com/isolation-stack/labctl/pkg/docs"
 )
 
-// maxScript is the size in bytes above which the commands of a shell block
-// (without here-documents and bare YAML) aren't parsed. It also bounds how
-// deep they can be nested, and so the parser's stack.
-const maxScript = 32 << 10
+// The limits of what is parsed as commands.
+const (
+	// maxScript is the size in bytes of the commands of a block, without
+	// here-documents and bare YAML, and maxParentheses the number of opening
+	// parentheses in it. They bound the parser's recursion.
+	maxScript      = 32 << 10
+	maxParentheses = 1000
+	// maxScripts is how many bytes of a document are parsed, those counted
+	// again that are read twice.
+	maxScripts = 1 << 20
+)
 
 // shell follows the commands of a document as far as they move manifests.
 // Nothing is executed.
@@ -23,6 +31,8 @@ type shell struct {
 	parser *syntax.Parser
 	// files are what commands wrote, by cleaned path.
 	files map[string][]*stream
+	// budget is how many bytes may still be parsed.
+	budget int
 
 	// Of the block that is being read:
 	block *block
@@ -37,12 +47,12 @@ type shell struct {
 }
 
 func newShell() *shell {
-	return &shell{parser: syntax.NewParser(), files: map[string][]*stream{}}
+	return &shell{parser: syntax.NewParser(), files: map[string][]*stream{}, budget: maxScripts}
 }
 
-// read follows the commands of a block and gives the streams in it; false if
-// there are too many commands.
-func (s *shell) read(b *block) ([]*stream, bool) {
+// read follows the commands of a block and gives the streams in it. Limited
+// tells that the commands are beyond a limit and were left out.
+func (s *shell) read(b *block) (found []*stream, limited bool) {
 	s.block, s.heredocs, s.starts = b, map[int]*stream{}, nil
 	s.script = strings.Join(b.script, "\n") + "\n"
 	n := 0
@@ -55,18 +65,26 @@ func (s *shell) read(b *block) ([]*stream, bool) {
 		s.heredocs[s.starts[h.line]+h.column] = h.stream
 		s.found = append(s.found, h.stream)
 	}
-	if len(strings.TrimSpace(s.script)) > maxScript {
+	if len(b.heredocs) == 0 && !movesManifests.MatchString(s.script) {
 		return s.found, false
 	}
+	if len(s.script) > maxScript || strings.Count(s.script, "(") > maxParentheses || s.budget <= 0 {
+		return s.found, true
+	}
 	s.parse()
-	return s.found, true
+	return s.found, false
 }
+
+// movesManifests is what commands without here-documents have that matter
+// here: an apply of a file that may have been written before, or a manifest as
+// an argument.
+var movesManifests = regexp.MustCompile(`-f|--filename|apiVersion`)
 
 // parse takes all statements that are valid; one that isn't loses its first
 // line, and what follows is tried again, with a bound on what is read twice.
 func (s *shell) parse() {
 	s.base = 0
-	for budget := 8 * maxScript; budget > 0; {
+	for budget := 8 * maxScript; budget > 0 && s.budget > 0; {
 		rest := s.script[s.base:]
 		read := &counter{Reader: strings.NewReader(rest)}
 		var end int
@@ -78,10 +96,11 @@ func (s *shell) parse() {
 			s.run(stmt, nil)
 			end = int(stmt.End().Offset())
 		}
+		budget -= read.n
+		s.budget -= read.n
 		if failed == nil {
 			return
 		}
-		budget -= read.n
 		rest = rest[min(end, len(rest)):]
 		blank := len(rest) - len(strings.TrimLeft(rest, " \t\n"))
 		newline := strings.IndexByte(rest[blank:], '\n')

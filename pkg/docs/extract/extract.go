@@ -9,6 +9,7 @@
 package extract
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,12 +39,13 @@ func Markdown(path string, data []byte) docs.Document {
 			"The document has more than %d bytes and isn't looked at; split it.", MaxSize))
 		return d.Document
 	}
-	d.source = d.read(data)
-	if n := len(d.source.starts); n > MaxLines {
+	ends := bytes.Count(data, []byte("\n")) + bytes.Count(data, []byte("\r")) - bytes.Count(data, []byte("\r\n"))
+	if ends > MaxLines {
 		d.find(tooLarge, docs.Position{Line: 1}, fmt.Sprintf(
-			"The document has %d lines, more than %d, and isn't looked at; split it.", n, MaxLines))
+			"The document has more than %d lines and isn't looked at; split it.", MaxLines))
 		return d.Document
 	}
+	d.source = d.read(data)
 	d.blocks()
 	d.streams()
 	d.attach()
@@ -63,8 +65,13 @@ type document struct {
 	// comments are those that hold a mark, in order.
 	comments []comment
 	headings []docs.Position
-	found    int
-	full     bool
+	// heading is the last one whose plain text was wanted.
+	heading struct {
+		raw  []byte
+		text string
+	}
+	found int
+	full  bool
 }
 
 func (d *document) mdx() bool { return strings.HasSuffix(strings.ToLower(d.Path), ".mdx") }

@@ -36,7 +36,7 @@ func parseMark(text string) (m docs.Mark, problem string) {
 	rest := strings.TrimSpace(text)
 	key := markKey.FindStringSubmatch(rest)
 	if key == nil {
-		return m, fmt.Sprintf("The mark has no key; it is one of skip, expect, namespace and after")
+		return m, "The mark has no key; it is one of skip, expect, namespace and after"
 	}
 	m.Key, rest = key[1], rest[len(key[0]):]
 	for rest != "" {

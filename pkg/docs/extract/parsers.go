@@ -14,7 +14,7 @@ import (
 // memory for each of them, even when the line is blank.
 const (
 	maxDepth  = 64
-	maxNested = 2_000_000
+	maxNested = 1_000_000
 )
 
 // nesting is what the containers of a document have taken.

@@ -186,9 +186,10 @@ func (d *document) streams() {
 		}
 		b := newBlock(e)
 		d.unended(b)
-		var ok bool
-		if found[i], ok = sh.read(b); !ok {
-			d.findIn(&e, tooLarge, e.Position, fmt.Sprintf("The shell block has more than %d bytes of commands, which aren't looked at.", maxScript))
+		var limited bool
+		if found[i], limited = sh.read(b); limited {
+			d.findIn(&e, tooLarge, e.Position, fmt.Sprintf(
+				"The block has more than %d bytes of commands, or the document too many of them; only manifests that stand in it by themselves are looked at.", maxScript))
 		}
 	}
 	examples := d.Examples
