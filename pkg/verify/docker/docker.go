@@ -95,6 +95,8 @@ func (d *Probe) Run(ctx context.Context, env probe.Environment) (evidence.Set, e
 		Env:     []string{"IMAGE=" + ProbeImage, "SHELL_IMAGE=" + ShellImage},
 		Outputs: d.outputs,
 		Timeout: d.timeout,
+		// Scripts start dockerd again.
+		SharedMounts: true,
 	}
 	if len(d.params.Files) > 0 {
 		archive, err := pack(env.Manifests, d.params.Files)

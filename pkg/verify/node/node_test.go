@@ -281,3 +281,28 @@ func wantError(t *testing.T, want string, err error) {
 }
 
 func second(_ probe.Probe, err error) error { return err }
+
+// TestMountsOfScripts: a script sees mounts of its own, unless it shares them.
+func TestMountsOfScripts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can have a mount namespace of its own")
+	}
+	here, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shared := range []bool{false, true} {
+		s := Script{
+			Text:    "readlink /proc/self/ns/mnt | evidence ns\n",
+			Outputs: []evidence.Output{{Name: "ns", Type: evidence.String}},
+			Timeout: 10 * time.Second, SharedMounts: shared,
+		}
+		set, err := s.Run(t.Context(), local{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ns, _ := set.Get("ns"); (ns.Value == here) != shared {
+			t.Errorf("shared %v: the script's mount namespace is %v, the test's %s", shared, ns.Value, here)
+		}
+	}
+}

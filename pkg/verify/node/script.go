@@ -30,6 +30,13 @@ var frame string
 const prelude = `evidence() { printf '\n@evidence %s %s\n' "$1" "$(if [ $# -gt 1 ]; then printf %s "$2"; else cat; fi | base64 -w0)"; }; ` +
 	`untestable() { printf '\n@untestable %s\n' "$(printf %s "$1" | base64 -w0)"; exit 0; }; `
 
+// ownMounts runs sh -c with its arguments in a mount namespace of its own: what
+// a script mounts, and what `ip netns add` does to /run/netns (ip-netns(8)),
+// neither stays nor meets the mounts of Pods. Where that is refused, no script
+// can mount anything either.
+const ownMounts = `if unshare --mount --propagation slave true 2>/dev/null; then exec unshare --mount --propagation slave sh -c "$@"; fi
+exec sh -c "$@"`
+
 // Script is a script that gives the evidence it declares, for every family
 // that has some.
 type Script struct {
@@ -42,6 +49,9 @@ type Script struct {
 	Outputs []evidence.Output
 	// Timeout is the longest that it may take.
 	Timeout time.Duration
+	// SharedMounts says that what it mounts, and the daemons that it starts
+	// mount, is for all of the place; else it is for the script alone.
+	SharedMounts bool
 }
 
 // Run runs the script in a place. It returns what the script declares, an
@@ -52,7 +62,11 @@ func (s Script) Run(ctx context.Context, place probe.Place) (evidence.Set, error
 		"LABPROBE=" + place.Labprobe(),
 		"LABPROBE_WASM=" + place.Labprobe() + ModuleSuffix,
 	}, s.Env...)
-	r, err := runLimited(ctx, place, s.Timeout, "script", append(argv, "sh", "-c", frame, "sh", prelude+s.Text))
+	argv = append(argv, "sh", "-c")
+	if !s.SharedMounts {
+		argv = append(argv, ownMounts, "sh")
+	}
+	r, err := runLimited(ctx, place, s.Timeout, "script", append(argv, frame, "sh", prelude+s.Text))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", place.Name(), err)
 	}
