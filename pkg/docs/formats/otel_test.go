@@ -111,6 +111,12 @@ service:
       receivers: [otlp]
       exporters: [debug]
 `},
+		{name: "a part without receivers", language: "yaml", format: "otel-collector", content: `
+exporters: {debug: }
+service:
+  pipelines:
+    traces: {exporters: [debug]}
+`},
 		{name: "in a ConfigMap", language: "yaml", content: `
 apiVersion: v1
 kind: ConfigMap

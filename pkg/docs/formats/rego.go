@@ -196,9 +196,11 @@ func constraintSource(t text, d yamldoc.Doc, source *yaml.Node, at string, versi
 		return nil
 	}
 	parts := []text{t.scalar(d, entry, at+".rego")}
+	open := false // something is there that isn't known, such as a library that is no string
 	for i, lib := range items(field(source, "libs")) {
 		if !isString(lib) || abridged(lib.Value) {
-			return nil // the API server says what is wrong with it
+			open = true
+			continue
 		}
 		parts = append(parts, t.scalar(d, lib, fmt.Sprintf("%s.libs[%d]", at, i)))
 	}
@@ -230,7 +232,7 @@ func constraintSource(t text, d yamldoc.Doc, source *yaml.Node, at string, versi
 		}
 		modules[part.field] = module
 	}
-	if len(found) > 0 {
+	if len(found) > 0 || open {
 		return found
 	}
 	c := ast.NewCompiler().WithDefaultRegoVersion(version).WithEnablePrintStatements(true).WithCapabilities(gatekeeper())

@@ -136,6 +136,14 @@ spec:
         - |
           package names
 `), want: []string{"rego-invalid 14:11"}, message: "below lib", field: "spec.targets[0].libs[0]"},
+		{name: "a library that is no string", language: "yaml", content: template(`
+      rego: |
+        package shopimages
+        violation[{"msg": "x"}] { data.lib.names.good(input.x) }
+        empty { }
+      libs:
+        - name: names
+`), want: []string{"rego-invalid 12:17"}, field: "spec.targets[0].rego"},
 		{name: "v1 in a v0 template", language: "yaml", content: template(`
       rego: |
         package shopimages

@@ -17,7 +17,7 @@ var yamlInvalid = docs.Rule{
 var yamlFormat = format{
 	name: "YAML", rules: []docs.Rule{yamlInvalid},
 	is: func(t text) bool {
-		return (t.Language == "yaml" || t.Language == "yml") && t.Class != docs.Prose && t.Class != docs.Code &&
+		return (t.Language == "yaml" || t.Language == "yml") && t.Class != docs.Prose && t.Class != docs.Code && t.Format != "dockerfile" &&
 			slices.ContainsFunc(t.docs, broken)
 	},
 	check: func(t text) (found []docs.Finding) {

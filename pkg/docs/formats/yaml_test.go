@@ -12,6 +12,7 @@ func TestYAML(t *testing.T) {
 		{name: "colon", language: "yaml", content: "a: 1\nb: c: d\n", want: []string{"yaml-invalid 2:5"}, message: "mapping values"},
 		{name: "the second document", language: "yaml", content: "a: 1\n---\nb: [x\nc: d\n---\ne: 1\n", want: []string{"yaml-invalid 3:1"}},
 		{name: "Helm", language: "yaml", content: "a: 1\n{{- if .x }}\nb: c: d\n{{- end }}\n"},
+		{name: "a Dockerfile", language: "yaml", format: "dockerfile", content: "FROM alpine:3\nRUNN a\n", want: []string{"dockerfile-invalid 2:1"}},
 		{name: "a file of a ConfigMap", language: "yaml", content: `
 apiVersion: v1
 kind: ConfigMap
