@@ -139,7 +139,7 @@ func (i Image) assemble(dir string, below []v1.Layer) (v1.Image, error) {
 	for _, p := range append([]string{i.Program}, i.Beside...) {
 		entries = append(entries, ociimage.Binary("/", filepath.Join(dir, p)))
 	}
-	layer, err := ociimage.Layer(ociimage.Packed, entries)
+	layer, err := ociimage.Layer(ociimage.Stored, entries)
 	if err != nil {
 		return nil, err
 	}

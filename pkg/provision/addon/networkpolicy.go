@@ -114,7 +114,7 @@ func ciliumLayers(ctx context.Context, b gomodule.Builder) ([]v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiler, err := tarball.LayerFromFile(tools, tarball.WithCompressionLevel(ociimage.Packed))
+	compiler, err := tarball.LayerFromFile(tools, tarball.WithCompressionLevel(ociimage.Stored))
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func ciliumLayers(ctx context.Context, b gomodule.Builder) ([]v1.Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("eBPF sources of Cilium: %w", err)
 	}
-	files, err := ociimage.Layer(ociimage.Packed, entries)
+	files, err := ociimage.Layer(ociimage.Stored, entries)
 	return []v1.Layer{compiler, files}, err
 }
 
