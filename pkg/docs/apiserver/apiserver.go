@@ -120,8 +120,10 @@ func (s *Server) start(ctx context.Context, p programs) error {
 	if err := a.accounts(ctx); err != nil {
 		return s.api.failure(fmt.Errorf("the API server's namespaces: %w", err))
 	}
-	s.state.epoch, err = newEpoch(ctx, a)
-	return err
+	if s.state.epoch, err = newEpoch(ctx, a); err != nil {
+		return err
+	}
+	return s.state.begin(ctx)
 }
 
 // startEtcd returns when etcd's socket is there. It is a socket in a folder

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,26 +24,40 @@ import (
 // to a dry-run Pod shows the epoch, it has seen all earlier changes as well.
 
 const (
-	sentinelName  = "labctl-epoch" // of the sentinels and of their namespace
-	sentinelGroup = "epoch.labctl.dev"
+	sentinelName  = "labctl-epoch"     // of the sentinels and of their namespace
+	sentinelGroup = "epoch.labctl.dev" // of the one that is a CRD
 )
 
 // sentinel is an object that carries the epoch.
 type sentinel struct {
 	kind string
-	// path is where objects of its kind are created, key where etcd has it.
-	path, key string
+	// path is where it is created; prefix is that of its kind's keys in etcd.
+	path, prefix string
 	// object is made by create, and changed by set.
 	object string
 	set    func(object map[string]any, n int64)
-	// crd marks the one that only changes of CRDs need.
-	crd bool
+}
+
+// name is that of the object.
+func (s sentinel) name() string {
+	if s.prefix == crdKeys {
+		return "epochs." + sentinelGroup
+	}
+	return sentinelName
+}
+
+// key is where etcd has it.
+func (s sentinel) key() string {
+	if strings.Contains(s.path, "/namespaces/") {
+		return s.prefix + sentinelName + "/" + s.name()
+	}
+	return s.prefix + s.name()
 }
 
 // sentinels are in the order in which they are created.
 var sentinels = []sentinel{
 	{
-		kind: "Namespace", path: "/api/v1/namespaces", key: namespaceKeys + sentinelName,
+		kind: "Namespace", path: "/api/v1/namespaces", prefix: namespaceKeys,
 		object: `{"metadata": {"name": "labctl-epoch", "labels": {"pod-security.kubernetes.io/warn": "restricted"}}}`,
 		// Pod security names the version in its warning, also one to come.
 		set: func(o map[string]any, n int64) {
@@ -51,14 +66,14 @@ var sentinels = []sentinel{
 		},
 	},
 	{
-		kind: "ServiceAccount", path: "/api/v1/namespaces/labctl-epoch/serviceaccounts", key: registry + "serviceaccounts/labctl-epoch/labctl-epoch",
+		kind: "ServiceAccount", path: "/api/v1/namespaces/labctl-epoch/serviceaccounts", prefix: registry + "serviceaccounts/",
 		object: `{"metadata": {"name": "labctl-epoch"}}`,
 		set: func(o map[string]any, n int64) {
 			o["imagePullSecrets"] = []any{map[string]any{"name": "epoch-" + strconv.FormatInt(n, 10)}}
 		},
 	},
 	{
-		kind: "LimitRange", path: "/api/v1/namespaces/labctl-epoch/limitranges", key: registry + "limitranges/labctl-epoch/labctl-epoch",
+		kind: "LimitRange", path: "/api/v1/namespaces/labctl-epoch/limitranges", prefix: registry + "limitranges/",
 		object: `{"metadata": {"name": "labctl-epoch"}, "spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}}]}}`,
 		set: func(o map[string]any, n int64) {
 			limit := o["spec"].(map[string]any)["limits"].([]any)[0].(map[string]any)
@@ -67,26 +82,26 @@ var sentinels = []sentinel{
 		},
 	},
 	{
-		kind: "RuntimeClass", path: "/apis/node.k8s.io/v1/runtimeclasses", key: registry + "runtimeclasses/labctl-epoch",
+		kind: "RuntimeClass", path: "/apis/node.k8s.io/v1/runtimeclasses", prefix: registry + "runtimeclasses/",
 		object: `{"metadata": {"name": "labctl-epoch"}, "handler": "labctl-epoch"}`,
 		set: func(o map[string]any, n int64) {
 			o["overhead"] = map[string]any{"podFixed": map[string]any{"cpu": n}}
 		},
 	},
 	{
-		kind: "PriorityClass", path: "/apis/scheduling.k8s.io/v1/priorityclasses", key: registry + "priorityclasses/labctl-epoch",
+		kind: "PriorityClass", path: "/apis/scheduling.k8s.io/v1/priorityclasses", prefix: registry + "priorityclasses/",
 		object: `{"metadata": {"name": "labctl-epoch"}, "value": 0}`,
 		set:    func(o map[string]any, n int64) { o["value"] = n },
 	},
 	{
-		kind: "ResourceQuota", path: "/api/v1/namespaces/labctl-epoch/resourcequotas", key: quotaKeys + "labctl-epoch/labctl-epoch",
+		kind: "ResourceQuota", path: "/api/v1/namespaces/labctl-epoch/resourcequotas", prefix: quotaKeys,
 		object: `{"metadata": {"name": "labctl-epoch"}, "spec": {"hard": {"configmaps": "0"}}}`,
 		set: func(o map[string]any, n int64) {
 			o["status"] = map[string]any{"hard": map[string]any{"configmaps": "0"}, "used": map[string]any{"configmaps": n}}
 		},
 	},
 	{
-		kind: "CustomResourceDefinition", path: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", key: crdKeys + "epochs." + sentinelGroup, crd: true,
+		kind: "CustomResourceDefinition", path: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", prefix: crdKeys,
 		object: `{"metadata": {"name": "epochs.epoch.labctl.dev"}, "spec": {"group": "epoch.labctl.dev", "scope": "Cluster",
 			"names": {"plural": "epochs", "singular": "epoch", "kind": "Epoch", "listKind": "EpochList", "categories": ["epoch-0"]},
 			"versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}`,
@@ -102,10 +117,15 @@ var sentinels = []sentinel{
 var sentinelKeys = func() map[string]bool {
 	out := map[string]bool{}
 	for _, s := range sentinels {
-		out[s.key] = true
+		out[s.key()] = true
 	}
 	return out
 }()
+
+// cached says that admission looks at objects of the key's kind in a cache.
+func cached(key string) bool {
+	return slices.ContainsFunc(sentinels, func(s sentinel) bool { return strings.HasPrefix(key, s.prefix) })
+}
 
 // The requests that show the epoch; nothing of them is kept.
 const (
@@ -137,7 +157,8 @@ func (a api) do(ctx context.Context, method, path, contentType, body string) (an
 		return nil, nil, err
 	}
 	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Accept", "application/json")
+	// Discovery is one document in its aggregated form; all else is plain JSON.
+	req.Header.Set("Accept", "application/json;v=v2;g=apidiscovery.k8s.io;as=APIGroupDiscoveryList,application/json")
 	r, err := a.client.Do(req)
 	if err != nil {
 		return nil, nil, err
@@ -188,14 +209,13 @@ func newEpoch(ctx context.Context, a api) (*epoch, error) {
 		}
 	}
 	for _, s := range sentinels {
-		name := s.key[strings.LastIndex(s.key, "/")+1:]
 		var object map[string]any
 		err := retry(ctx, func() (bool, error) {
-			b, _, err := a.do(ctx, http.MethodGet, s.path+"/"+name, "", "")
+			b, _, err := a.do(ctx, http.MethodGet, s.path+"/"+s.name(), "", "")
 			if err != nil {
 				return false, err
 			}
-			return !s.crd || bytes.Contains(b, []byte(`"type":"Established"`)), json.Unmarshal(b, &object)
+			return s.prefix != crdKeys || bytes.Contains(b, []byte(`"type":"Established"`)), json.Unmarshal(b, &object)
 		})
 		if err != nil {
 			return nil, err
@@ -210,8 +230,12 @@ func newEpoch(ctx context.Context, a api) (*epoch, error) {
 // the API server has seen all of them.
 func (e *epoch) next(ctx context.Context, s *store, ops []clientv3.Op, crds bool) error {
 	e.n++
+	if err := s.commit(ctx, ops); err != nil {
+		return err
+	}
+	ops = nil
 	for i, sentinel := range sentinels {
-		if sentinel.crd && !crds {
+		if sentinel.prefix == crdKeys && !crds {
 			continue
 		}
 		sentinel.set(e.objects[i], e.n)
@@ -219,7 +243,7 @@ func (e *epoch) next(ctx context.Context, s *store, ops []clientv3.Op, crds bool
 		if err != nil {
 			return err
 		}
-		ops = append(ops, clientv3.OpPut(sentinel.key, string(value)))
+		ops = append(ops, clientv3.OpPut(sentinel.key(), string(value)))
 	}
 	if err := s.commit(ctx, ops); err != nil {
 		return err
@@ -228,8 +252,6 @@ func (e *epoch) next(ctx context.Context, s *store, ops []clientv3.Op, crds bool
 	if crds {
 		checks = append(checks, e.discovery)
 	}
-	ctx, cancel := context.WithTimeout(ctx, settling)
-	defer cancel()
 	for _, check := range checks {
 		var last string
 		err := retry(ctx, func() (bool, error) {

@@ -3,8 +3,6 @@ package apiserver
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,17 +82,19 @@ func (s *store) begin(ctx context.Context) error {
 	return nil
 }
 
-// collect adds all changes up to now to s.changed.
-func (s *store) collect(ctx context.Context) error {
+// collect adds all changes up to now to s.changed; fresh are the keys that
+// have changed since the last time.
+func (s *store) collect(ctx context.Context) (fresh []string, err error) {
 	put, err := s.client.Put(ctx, marker, "")
 	if err != nil {
-		return fmt.Errorf("etcd: %w", err)
+		return nil, fmt.Errorf("etcd: %w", err)
 	}
+	keys := map[string]bool{}
 	for seen := int64(0); seen < put.Header.Revision; {
 		select {
 		case r, ok := <-s.watch:
 			if !ok || r.Err() != nil {
-				return fmt.Errorf("etcd's watch has ended: %w", errors.Join(r.Err()))
+				return nil, fmt.Errorf("etcd's watch has ended: %v", r.Err())
 			}
 			for _, e := range r.Events {
 				seen = e.Kv.ModRevision
@@ -102,13 +102,14 @@ func (s *store) collect(ctx context.Context) error {
 				if s.ours[seen] || !isState(key) {
 					continue
 				}
+				keys[key] = true
 				s.changed[key] = s.changed[key] || strings.HasPrefix(key, apiServiceKeys) && bytes.Contains(e.Kv.Value, []byte(automanaged))
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("etcd's watch: %w", ctx.Err())
+			return nil, fmt.Errorf("etcd's watch: %w", ctx.Err())
 		}
 	}
-	return nil
+	return slices.Sorted(maps.Keys(keys)), nil
 }
 
 // isState says that a key is a part of the state that documents can see.
@@ -139,26 +140,35 @@ func (s *store) atBase(ctx context.Context, keys []string) (map[string][]byte, e
 	return out, nil
 }
 
-// commit writes in as few transactions as their size allows, in order, and
-// gives the revision of the last.
+// commit writes changes. As with kube-apiserver's own, a revision changes one
+// object of a kind: its watch caches take the revision of an event for that of
+// the whole kind.
 func (s *store) commit(ctx context.Context, ops []clientv3.Op) error {
-	for len(ops) > 0 {
-		size, n := 0, 0
-		for n < len(ops) && n < maxOps {
-			size += len(ops[n].KeyBytes()) + len(ops[n].ValueBytes()) + 64
-			if n > 0 && size > maxRequest/2 {
-				break
-			}
-			n++
-		}
-		r, err := s.client.Txn(ctx).Then(ops[:n]...).Commit()
+	for _, round := range rounds(ops) {
+		r, err := s.client.Txn(ctx).Then(round...).Commit()
 		if err != nil {
 			return fmt.Errorf("etcd: %w", err)
 		}
 		s.ours[r.Header.Revision] = true
-		ops = ops[n:]
 	}
 	return nil
+}
+
+// rounds puts the first change of each kind or API group into the first round,
+// the second into the second, and so on.
+func rounds(ops []clientv3.Op) [][]clientv3.Op {
+	var out [][]clientv3.Op
+	count := map[string]int{}
+	for _, op := range ops {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(string(op.KeyBytes()), registry), "/")
+		n := count[kind]
+		count[kind]++
+		if n == len(out) {
+			out = append(out, nil)
+		}
+		out[n] = append(out[n], op)
+	}
+	return out
 }
 
 // undo gives what brings the base state back; wait are the keys that
@@ -189,16 +199,12 @@ func (s *store) undo(ctx context.Context) (ops []clientv3.Op, wait map[string]bo
 // renewed gives a CRD another UID: the API server's handlers of custom
 // resources are kept by UID, so one of the changed CRD is never taken for one
 // of the restored CRD (k8s.io/apiextensions-apiserver, crdHandler).
-func renewed(crd []byte) []byte {
-	var object struct {
-		Metadata struct {
-			UID string `json:"uid"`
-		} `json:"metadata"`
+func renewed(value []byte) []byte {
+	c, err := readCRD(value)
+	if err != nil || c.Metadata.UID == "" {
+		return value
 	}
-	if json.Unmarshal(crd, &object) != nil || object.Metadata.UID == "" {
-		return crd
-	}
-	return bytes.ReplaceAll(crd, []byte(object.Metadata.UID), []byte(uuid.NewString()))
+	return bytes.ReplaceAll(value, []byte(c.Metadata.UID), []byte(uuid.NewString()))
 }
 
 // appear waits until each key is there or gone, as its value says.
