@@ -292,7 +292,7 @@ func behindPod(pod corev1.Pod, warnings string, n int64) string {
 		return "Namespace"
 	case len(pod.Spec.ImagePullSecrets) != 1 || pod.Spec.ImagePullSecrets[0].Name != "epoch-"+number:
 		return "ServiceAccount"
-	case !pod.Spec.Containers[0].Resources.Limits.Cpu().Equal(want):
+	case len(pod.Spec.Containers) != 1 || !pod.Spec.Containers[0].Resources.Limits.Cpu().Equal(want):
 		return "LimitRange"
 	case !pod.Spec.Overhead.Cpu().Equal(want):
 		return "RuntimeClass"
