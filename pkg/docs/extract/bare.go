@@ -42,11 +42,19 @@ func isGap(line string) bool {
 	return strings.TrimSpace(line) == "" || line[0] == '#' || strings.HasPrefix(line, "---")
 }
 
-// looksLikeManifest tells whether a text has both keys of every object.
+// looksLikeManifest tells whether a text is YAML with both keys of every
+// object.
 func looksLikeManifest(text string) bool {
-	return hasKey(text, "apiVersion:") && hasKey(text, "kind:")
-}
-
-func hasKey(text, key string) bool {
-	return strings.HasPrefix(text, key) || strings.Contains(text, "\n"+key)
+	version, kind := false, false
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) == "" || strings.ContainsAny(line[:1], " \t#") {
+			continue
+		}
+		if !manifestLine.MatchString(strings.TrimRight(line, "\r\n")) {
+			return false
+		}
+		version = version || strings.HasPrefix(line, "apiVersion:")
+		kind = kind || strings.HasPrefix(line, "kind:")
+	}
+	return version && kind
 }

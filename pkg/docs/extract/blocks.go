@@ -52,22 +52,29 @@ func (d *document) blocks() {
 }
 
 // parser gives one of CommonMark's blocks without link definitions, in which
-// nothing of interest can stand.
+// nothing of interest can stand; for MDX without indented code and HTML, which
+// that doesn't have (https://mdxjs.com/docs/what-is-mdx/#markdown).
 func (d *document) parser(n *nesting) parser.Parser {
 	blocks := []util.PrioritizedValue{
 		util.Prioritized(parser.NewSetextHeadingParser(), 100),
 		util.Prioritized(parser.NewThematicBreakParser(), 200),
 		util.Prioritized(container{parser.NewListParser(), n}, 300),
 		util.Prioritized(parser.NewListItemParser(), 400),
-		util.Prioritized(container{admonition{}, n}, 450),
 		util.Prioritized(parser.NewATXHeadingParser(), 600),
-		util.Prioritized(fenceParser{parser.NewFencedCodeBlockParser()}, 700),
 		util.Prioritized(container{parser.NewBlockquoteParser(), n}, 800),
-		util.Prioritized(parser.NewHTMLBlockParser(), 900),
-		util.Prioritized(parser.NewParagraphParser(), 1000),
 	}
-	if !d.mdx() { // MDX has no indented code
-		blocks = append(blocks, util.Prioritized(parser.NewCodeBlockParser(), 500))
+	fence, paragraph := fenceParser{parser.NewFencedCodeBlockParser()}, parser.NewParagraphParser()
+	if d.mdx() {
+		blocks = append(blocks,
+			util.Prioritized(mdxFence{fence}, 700),
+			util.Prioritized(anyIndent{paragraph}, 1000))
+	} else {
+		blocks = append(blocks,
+			util.Prioritized(container{admonition{}, n}, 450),
+			util.Prioritized(parser.NewCodeBlockParser(), 500),
+			util.Prioritized(fence, 700),
+			util.Prioritized(parser.NewHTMLBlockParser(), 900),
+			util.Prioritized(paragraph, 1000))
 	}
 	return parser.NewParser(parser.WithBlockParsers(blocks...))
 }

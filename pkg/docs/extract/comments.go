@@ -27,12 +27,9 @@ func (d *document) scan(n ast.Node) {
 	if d.mdx() {
 		opener, closer = []byte("{/*"), []byte("*/}")
 	}
-	block, html := n.(*ast.HTMLBlock)
-	segments := segments(n.Lines())
-	if html && block.HasClosure() {
-		segments = append(segments, block.ClosureLine)
-	}
-	raw := segments.value(d.source.text)
+	_, html := n.(*ast.HTMLBlock)
+	in := newInlines(n, d.source.text)
+	raw := in.raw
 	if !bytes.Contains(raw, opener) {
 		return
 	}
@@ -55,7 +52,7 @@ func (d *document) scan(n ast.Node) {
 			}
 			about, ours := strings.CutPrefix(strings.TrimSpace(string(inside[:end])), "labctl:")
 			if ours {
-				c.text, c.Position = about, d.source.at(segments.offset(i))
+				c.text, c.Position = about, d.source.at(in.offset(i))
 				d.comments = append(d.comments, c)
 			}
 			i += len(opener) + end + len(closer)
@@ -65,28 +62,39 @@ func (d *document) scan(n ast.Node) {
 	}
 }
 
-// lineSegments are the lines of a block in the source.
-type lineSegments []text.Segment
-
-func segments(lines *text.Segments) lineSegments { return lines.Sliced(0, lines.Len()) }
-
-func (s lineSegments) value(source []byte) []byte {
-	var raw []byte
-	for _, segment := range s {
-		raw = append(raw, segment.Value(source)...)
-	}
-	return raw
+// inlines is the text of a block without the prefixes of its containers.
+type inlines struct {
+	raw []byte
+	// segments are those of its lines in the source that weren't passed yet,
+	// from the offset first of raw on.
+	segments []text.Segment
+	first    int
 }
 
-// offset gives the offset in the source of one in the segments' value. What
-// comes before it isn't asked for again, and is dropped.
-func (s *lineSegments) offset(i int) int {
-	for _, segment := range *s {
-		if n := segment.Padding + segment.Len(); i < n {
-			return segment.Start + max(i-segment.Padding, 0)
-		}
+func newInlines(n ast.Node, source []byte) *inlines {
+	lines := n.Lines()
+	in := &inlines{segments: lines.Sliced(0, lines.Len())}
+	if block, ok := n.(*ast.HTMLBlock); ok && block.HasClosure() {
+		in.segments = append(in.segments[:lines.Len():lines.Len()], block.ClosureLine)
 	}
-	return 0
+	for _, segment := range in.segments {
+		in.raw = append(in.raw, segment.Value(source)...)
+	}
+	return in
+}
+
+// offset gives the offset in the source of one in raw. They are asked for in
+// order.
+func (in *inlines) offset(i int) int {
+	for {
+		segment := in.segments[0]
+		n := segment.Padding + segment.Len()
+		if i < in.first+n || len(in.segments) == 1 {
+			return segment.Start + max(i-in.first-segment.Padding, 0)
+		}
+		in.first += n
+		in.segments = in.segments[1:]
+	}
 }
 
 // codeSpans finds where code spans end.

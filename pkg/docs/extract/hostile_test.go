@@ -36,6 +36,7 @@ var hostile = map[string]func(n int) string{
 	"marks and blocks": func(n int) string {
 		return strings.Repeat("<!-- labctl: skip reason=a -->\n```\na\n```\n", n/41)
 	},
+	"marks in lines":  func(n int) string { return strings.Repeat("a<!--labctl:a-->\n", n/18) },
 	"html":            func(n int) string { return strings.Repeat("<a b='", n/6) },
 	"html lines":      func(n int) string { return strings.Repeat("<div\n", n/5) },
 	"backslashes":     func(n int) string { return strings.Repeat("\\", n) + "<!--" },

@@ -23,7 +23,7 @@ const Rejected = "rejected"
 
 var (
 	markKey   = regexp.MustCompile(`^([\w-]+)\s*:?\s*`)
-	markWord  = regexp.MustCompile(`^[^\s"'=]+`)
+	markWord  = regexp.MustCompile(`^([^\s"'=]+)(?:\s+|$)`)
 	markField = regexp.MustCompile(`^([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))`)
 	// A label of RFC 1123, as names of namespaces are.
 	namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
@@ -51,12 +51,11 @@ func parseMark(text string) (m docs.Mark, problem string) {
 			rest = strings.TrimSpace(rest[len(field[0]):])
 			continue
 		}
-		word := markWord.FindString(rest)
-		if word == "" || m.Value != "" || m.Reason != "" {
+		word := markWord.FindStringSubmatch(rest)
+		if word == nil || m.Value != "" || m.Reason != "" {
 			return m, fmt.Sprintf("The mark %s can't be read from %q on; it is `%s`", m.Key, cut(rest), usage(m.Key))
 		}
-		m.Value = word
-		rest = strings.TrimSpace(rest[len(word):])
+		m.Value, rest = word[1], rest[len(word[0]):]
 	}
 	return m, check(m)
 }

@@ -50,11 +50,14 @@ func (c container) Continue(n ast.Node, reader text.Reader, pc parser.Context) p
 	return c.BlockParser.Continue(n, reader, pc)
 }
 
-// The attributes of a fenced block: the offsets of its fences. A block whose
-// container ends before it has no closing fence.
+// The attributes of a fenced block: the offsets of its fences, the bytes of
+// indentation before the opening one, and its length. A block whose container
+// ends before it has no closing fence.
 const (
-	openAttribute  = "open"
-	closeAttribute = "close"
+	openAttribute   = "open"
+	closeAttribute  = "close"
+	indentAttribute = "indent"
+	signsAttribute  = "signs"
 )
 
 // fenceParser notes where fences stand, which goldmark doesn't keep.
@@ -64,7 +67,10 @@ func (p fenceParser) Open(parent ast.Node, reader text.Reader, pc parser.Context
 	line, segment := reader.PeekLine()
 	n, state := p.BlockParser.Open(parent, reader, pc)
 	if n != nil {
-		n.SetAttributeString(openAttribute, segment.Start-segment.Padding+bytes.IndexAny(line, "`~"))
+		indent := bytes.IndexAny(line, "`~")
+		n.SetAttributeString(openAttribute, segment.Start-segment.Padding+indent)
+		n.SetAttributeString(indentAttribute, indent)
+		n.SetAttributeString(signsAttribute, len(line)-indent-len(bytes.TrimLeft(line[indent:], string(line[indent:indent+1]))))
 	}
 	return n, state
 }
@@ -78,12 +84,45 @@ func (p fenceParser) Continue(n ast.Node, reader text.Reader, pc parser.Context)
 	return state
 }
 
-// attribute is an offset that fenceParser noted, -1 if there is none.
+// attribute is what fenceParser noted, -1 if there is none.
 func attribute(n ast.Node, name string) int {
 	if v, ok := n.AttributeString(name); ok {
 		return v.(int)
 	}
 	return -1
+}
+
+// anyIndent is a parser whose blocks may be indented by more than three, as in
+// MDX.
+type anyIndent struct{ parser.BlockParser }
+
+func (anyIndent) CanAcceptIndentedLine() bool { return true }
+
+// mdxFence is the parser of fences of MDX: both may be indented by any width.
+type mdxFence struct{ fenceParser }
+
+func (mdxFence) CanAcceptIndentedLine() bool { return true }
+
+func (p mdxFence) Continue(n ast.Node, reader text.Reader, pc parser.Context) parser.State {
+	line, segment := reader.PeekLine()
+	open := attribute(n, openAttribute)
+	sign := string(reader.Source()[open : open+1])
+	end := bytes.TrimSpace(line)
+	if len(end) >= attribute(n, signsAttribute) && len(bytes.Trim(end, sign)) == 0 {
+		n.SetAttributeString(closeAttribute, segment.Start)
+		reader.AdvanceToEOL()
+		return parser.Close
+	}
+	if segment.Padding > 0 {
+		return p.fenceParser.Continue(n, reader, pc)
+	}
+	// Goldmark takes the fence's indentation for blanks; here it may be tabs.
+	blanks := len(line) - len(bytes.TrimLeft(line, " \t"))
+	segment.Start += min(blanks, attribute(n, indentAttribute))
+	segment.ForceNewline = true
+	n.Lines().Append(segment)
+	reader.AdvanceToEOL()
+	return parser.Continue | parser.NoChildren
 }
 
 // admonition is a container of Python-Markdown, which MkDocs uses: a line such

@@ -33,6 +33,8 @@ func isShell(e docs.Example) bool {
 type block struct {
 	example docs.Example
 	lines   []string
+	// session tells that the block shows prompts, commands and their output.
+	session bool
 	// script has for each line what the shell parser gets: commands without
 	// prompts (blanks instead, so that columns stay), nothing for output, bare
 	// YAML and the text of here-documents.
@@ -75,10 +77,9 @@ func newBlock(e docs.Example) *block {
 	if strings.Contains(e.Text, "<<") {
 		delimiters = newDelimiters(b.lines)
 	}
-	session := false
 	for _, line := range b.lines {
 		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
-			session = prompt.MatchString(line)
+			b.session = prompt.MatchString(line)
 			break
 		}
 	}
@@ -86,7 +87,7 @@ func newBlock(e docs.Example) *block {
 	for i := 0; i < len(b.lines); i++ {
 		line := b.lines[i]
 		switch {
-		case !session:
+		case !b.session:
 			if end := bareEnd(b.lines, i); end > i {
 				b.bare = append(b.bare, b.stream(docs.Bare, i, end, nil))
 				i = end - 1
@@ -118,7 +119,7 @@ func (b *block) skipHeredocs(line int, command string, d delimiters) int {
 	last := line
 	for _, op := range operators(command) {
 		first := last + 1
-		second := first < len(b.lines) && prompt.MatchString(b.lines[line]) && continued(b.lines[first])
+		second := b.session && first < len(b.lines) && continued(b.lines[first])
 		end, ended := d.find(first, op, second)
 		if !ended {
 			b.unended = append(b.unended, unended{op, line, end})
