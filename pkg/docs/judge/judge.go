@@ -69,7 +69,7 @@ func (j *Judge) Document(ctx context.Context, d docs.Document, parsed [][]yamldo
 	defer j.mu.Unlock()
 	s := newSession(j, d, parsed)
 	if s.count == 0 {
-		return nil, nil
+		return s.findings, nil
 	}
 	if err := j.reset(ctx); err != nil {
 		return nil, err

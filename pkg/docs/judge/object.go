@@ -28,7 +28,10 @@ func (s *session) judge(ctx context.Context, o object) error {
 	if !s.place(&o) {
 		return nil
 	}
-	o.printed = printed(o.manifest)
+	s.sent = true
+	if !o.template {
+		o.printed = printed(o.manifest)
+	}
 	if err := s.serverSet(ctx, o); err != nil {
 		return err
 	}
@@ -129,14 +132,20 @@ func (s *session) serverSet(ctx context.Context, o object) error {
 	return nil
 }
 
-// send creates the object; what the API server refuses is reported, mended as
-// far as labctl can, and sent again, so that the rest is seen as well.
+// send creates the object. What the API server refuses is mended as far as
+// labctl can and sent again, so that the rest is seen as well.
 func (s *session) send(ctx context.Context, o object) (accepted bool, err error) {
 	var (
+		found  []problem
 		heard  = map[string]bool{}
-		pruned []string
+		mended []string
 		strict = true
 	)
+	defer func() {
+		for _, p := range distinct(found, o.manifest) {
+			s.refuse(o, p)
+		}
+	}()
 	for range maxTries {
 		listenCtx, warnings := listening(ctx)
 		err := s.create(listenCtx, o, strict)
@@ -155,31 +164,37 @@ func (s *session) send(ctx context.Context, o object) (accepted bool, err error)
 		a := understand(err)
 		switch a.kind {
 		case strictness:
-			for _, p := range a.problems {
-				if h := hint(goType(o.gvk), p.field); h != "" {
-					p.message += "; " + h
-				}
-				s.refuse(o, p)
-			}
 			if !strict {
 				return false, nil
 			}
 			strict = false
+			for _, p := range a.problems {
+				says, to := hint(goType(o.gvk), p.field)
+				if says != "" {
+					p.message += "; " + says
+				}
+				found = append(found, p)
+				if move(o.manifest, p.field, to) {
+					mended = append(mended, to)
+				}
+			}
 		case undecoded:
-			found := mistyped(goType(o.gvk), o.manifest)
-			if len(found) == 0 {
-				s.refuse(o, a.problems[0])
+			wrong := mistyped(goType(o.gvk), o.manifest)
+			if len(wrong) == 0 {
+				found = append(found, a.problems[0])
 				return false, nil
 			}
-			for _, p := range found {
-				s.refuse(o, p)
+			for _, p := range wrong {
+				if !follows(p, mended) {
+					found = append(found, p)
+				}
 				if !prune(o.manifest, p.field) {
 					return false, nil
 				}
-				pruned = append(pruned, p.field)
+				mended = append(mended, p.field)
 			}
 		case preset:
-			s.refuse(o, a.problems[0])
+			found = append(found, a.problems[0])
 			if !prune(o.manifest, a.problems[0].field) {
 				return false, nil
 			}
@@ -195,8 +210,8 @@ func (s *session) send(ctx context.Context, o object) (accepted bool, err error)
 				return false, nil // the template itself is valid: its controller adds what is missing
 			}
 			for _, p := range a.problems {
-				if !follows(p, pruned) {
-					s.refuse(o, p)
+				if !follows(p, mended) {
+					found = append(found, p)
 				}
 			}
 			return false, nil
@@ -205,10 +220,11 @@ func (s *session) send(ctx context.Context, o object) (accepted bool, err error)
 	return false, nil
 }
 
-// follows says that a problem is that of a field which labctl took out.
-func follows(p problem, pruned []string) bool {
-	for _, field := range pruned {
-		if p.field == field || strings.HasPrefix(field, p.field+".") && strings.Contains(p.message, "Required value") {
+// follows says that a problem is one of a field that labctl took out or put
+// elsewhere, and so was reported already.
+func follows(p problem, mended []string) bool {
+	for _, field := range mended {
+		if p.field == field || below(p.field, field) || below(field, p.field) && strings.Contains(p.message, required) {
 			return true
 		}
 	}
@@ -309,12 +325,12 @@ func (s *session) tell(o object, d dependency) {
 	}
 	line, same := s.later(d, o)
 	switch {
-	case line > 0 && same && !o.template:
-		p.severity = docs.Warning
-		p.message = fmt.Sprintf("%s is created only after this object, on line %d of the same example: applied in this order, it is refused", d, line)
 	case line > 0 && s.State == nil:
 		p.severity = docs.Note
 		p.message = fmt.Sprintf("%s, which this object needs, is only in this document (line %d), and nothing is created on this API server", d, line)
+	case line > 0 && same && !o.template:
+		p.severity = docs.Warning
+		p.message = fmt.Sprintf("%s is created only after this object, on line %d of the same example: applied in this order, it is refused", d, line)
 	case line > 0:
 		p.message = fmt.Sprintf("%s, which this object needs, comes only later in the document, on line %d", d, line)
 	default:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -116,12 +117,11 @@ func causes(s metav1.Status) []problem {
 			continue
 		}
 		p := problem{rule: apiRejected, field: strings.TrimPrefix(c.Field, "<nil>"), message: trimValue(oneLine(c.Message))}
-		// A validation error of a custom resource names its field twice.
-		if rest, ok := strings.CutPrefix(p.message, "Invalid value: "); ok && c.Type == metav1.CauseTypeTypeInvalid {
-			if _, after, ok := strings.Cut(rest, ": "); ok && strings.HasPrefix(after, p.field+" in body ") {
-				p.rule, p.message = wrongType, strings.TrimPrefix(after, p.field+" in body ")
-			}
+		if c.Type == metav1.CauseTypeTypeInvalid {
+			p.rule = wrongType
 		}
+		// A validation error of a custom resource names its field twice.
+		p.message = strings.Replace(p.message, p.field+" in body ", "", 1)
 		if m := otherRange.FindStringSubmatch(c.Message); m != nil && m[1] == "IPs" {
 			p.rule = clusterDependent
 		}
@@ -149,6 +149,40 @@ func settled(all []problem) []problem {
 		return all
 	}
 	return spec
+}
+
+const required = "Required value"
+
+// below says that a path leads further than another one.
+func below(path, other string) bool {
+	rest, ok := strings.CutPrefix(path, other)
+	return ok && rest != "" && strings.ContainsRune(".[", rune(rest[0]))
+}
+
+// distinct leaves out what says the same mistake again: unknown fields of what
+// is of a wrong type, and all fields of a structure that isn't there.
+func distinct(all []problem, manifest map[string]any) []problem {
+	var kept []problem
+	groups := map[string]int{} // index into kept by the structure that isn't there
+	for _, p := range all {
+		if p.rule == unknownField && slices.ContainsFunc(all, func(other problem) bool {
+			return other.rule == wrongType && below(p.field, other.field)
+		}) {
+			continue
+		}
+		i := strings.LastIndexByte(p.field, '.')
+		if i > 0 && p.message == p.field+": "+required && at(manifest, p.field[:i]) == nil {
+			parent, name := p.field[:i], p.field[i+1:]
+			if k, ok := groups[parent]; ok {
+				kept[k].message += ", " + name
+				continue
+			}
+			groups[parent] = len(kept)
+			p.field, p.message = parent, parent+": "+required+": "+name
+		}
+		kept = append(kept, p)
+	}
+	return kept
 }
 
 // forbiddenFields are the fields that admission plug-ins speak of without
@@ -187,10 +221,19 @@ func trimValue(message string) string {
 	return message[m[2]:m[3]] + message[m[6]:]
 }
 
+var (
+	// k8s.io/apimachinery/pkg/util/validation: RegexError, after its examples.
+	expression = regexp.MustCompile(`,? ?regex used for validation is '.*?'\)`)
+	// k8s.io/kubernetes/pkg/apis/core/validation: what an update may change.
+	exceptions = regexp.MustCompile("(updates may not change fields) other than .*")
+)
+
 // oneLine keeps a message's first line: what follows is a difference of
 // internal structures, or a picture of an expression.
 func oneLine(message string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
+	line = expression.ReplaceAllString(line, ")")
+	line = exceptions.ReplaceAllString(line, "$1")
 	const most = 600
 	if len(line) > most {
 		line = strings.ToValidUTF8(line[:most], "") + "…"

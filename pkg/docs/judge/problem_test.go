@@ -96,7 +96,7 @@ func TestUnderstand(t *testing.T) {
 				cause(metav1.CauseTypeTypeInvalid, "spec.m.b.c/d", `Invalid value: "integer": spec.m.b.c/d in body must be of type string: "integer"`),
 				cause(metav1.CauseTypeFieldValueInvalid, "<nil>", "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation")),
 			answer{problems: []problem{
-				{rule: wrongType, field: "spec.m.b.c/d", message: `spec.m.b.c/d: must be of type string: "integer"`},
+				{rule: wrongType, field: "spec.m.b.c/d", message: `spec.m.b.c/d: Invalid value: "integer": must be of type string: "integer"`},
 			}},
 		},
 		{

@@ -33,8 +33,9 @@ type session struct {
 	kinds map[schema.GroupVersionKind]resource
 	// reported are missing dependencies that a finding names.
 	reported map[string]bool
-	// refused says that an object of the example that is judged was refused.
-	refused bool
+	// sent and refused say that an object of the example that is judged was
+	// sent to the API server, or was refused.
+	sent, refused bool
 	// templates are Pods to be, judged when all of the document is there.
 	templates []object
 }
@@ -101,13 +102,14 @@ func (s *session) take(i int, at origin) {
 		return
 	}
 	data, err := at.doc.JSON()
-	if err != nil {
-		return // what is wrong with the YAML is a finding already
-	}
 	var manifest map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	if decoder.Decode(&manifest) != nil {
+	if err == nil {
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.UseNumber()
+		err = decoder.Decode(&manifest)
+	}
+	if err != nil {
+		s.report(object{origin: at}, problem{rule: notJudged, message: "the object can't be sent as JSON: " + oneLine(err.Error())})
 		return
 	}
 	items, list := manifest["items"].([]any)
@@ -194,7 +196,7 @@ func (s *session) example(ctx context.Context, i int) error {
 	}
 	expected := s.mark(i, "expect") == "rejected"
 	first, templates := len(s.findings), len(s.templates)
-	s.refused = false
+	s.sent, s.refused = false, false
 	for _, o := range s.objects[i] {
 		if err := s.judge(ctx, o); err != nil {
 			return err
@@ -213,6 +215,9 @@ func (s *session) example(ctx context.Context, i int) error {
 	s.templates = s.templates[:templates]
 	if s.refused {
 		s.findings = notes(s.findings, first)
+		return nil
+	}
+	if !s.sent {
 		return nil
 	}
 	s.findings = append(s.findings, docs.Finding{

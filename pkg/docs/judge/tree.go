@@ -53,6 +53,30 @@ func prune(object any, path string) bool {
 	return false
 }
 
+// move puts a value where it belongs, if nothing is there.
+func move(object any, from, to string) bool {
+	value := at(object, from)
+	i := strings.LastIndexByte(to, '.')
+	if value == nil || i < 0 || at(object, to) != nil {
+		return false
+	}
+	parent, name := to[:i], to[i+1:]
+	if at(object, parent) == nil { // a structure that isn't there at all
+		j := strings.LastIndexByte(parent, '.')
+		above, ok := at(object, parent[:max(j, 0)]).(map[string]any)
+		if !ok {
+			return false
+		}
+		above[parent[j+1:]] = map[string]any{}
+	}
+	m, ok := at(object, parent).(map[string]any)
+	if !ok || !prune(object, from) {
+		return false
+	}
+	m[name] = value
+	return true
+}
+
 // steps resolves a path against an object: keys may hold dots. nil if there
 // is no such field.
 func steps(v any, path string) []string {

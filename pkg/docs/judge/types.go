@@ -213,23 +213,24 @@ func fieldNames(t reflect.Type) []string {
 	return names
 }
 
-// hint says what a field that isn't in the API may be: a name that differs
-// little, or a field of a structure above. "" if nothing is known.
-func hint(t reflect.Type, path string) string {
-	steps := split(path)
-	if len(steps) == 0 {
-		return ""
+// hint says what a field that isn't in the API may be, and where its value
+// belongs then: a name that differs little, a field of a structure above, or
+// one of a structure right below. Both are "" if nothing is known.
+func hint(t reflect.Type, path string) (says, to string) {
+	way := split(path)
+	if len(way) == 0 {
+		return "", ""
 	}
-	wrong := steps[len(steps)-1]
+	wrong := way[len(way)-1]
 	type level struct {
 		path string
 		t    reflect.Type
 	}
 	levels := []level{{"", t}}
 	at := ""
-	for _, s := range steps[:len(steps)-1] {
+	for _, s := range way[:len(way)-1] {
 		if t = child(t, s); t == nil {
-			return ""
+			return "", ""
 		}
 		if strings.HasPrefix(s, "[") {
 			at += s
@@ -238,39 +239,39 @@ func hint(t reflect.Type, path string) string {
 		}
 		levels = append(levels, level{at, t})
 	}
-	last := structOf(levels[len(levels)-1].t)
+	last := structOf(t)
 	if last == nil {
-		return ""
+		return "", ""
 	}
 	best, distance := "", 3
 	if len(wrong) < 5 {
 		distance = 2
 	}
 	for _, name := range fieldNames(last) {
-		d := edits(strings.ToLower(wrong), strings.ToLower(name))
-		if d < distance {
+		if d := edits(strings.ToLower(wrong), strings.ToLower(name)); d < distance {
 			best, distance = name, d
 		}
 	}
 	if best != "" {
-		return "did you mean " + best + "?"
+		return "did you mean " + best + "?", join(at, best)
 	}
 	for _, l := range slices.Backward(levels[:len(levels)-1]) {
-		if above := structOf(l.t); above != nil {
-			if _, ok := fieldOf(above, wrong); ok && l.path != "" {
-				return wrong + " is a field of " + l.path
+		if above := structOf(l.t); above != nil && l.path != "" {
+			if _, ok := fieldOf(above, wrong); ok {
+				return wrong + " is a field of " + l.path, join(l.path, wrong)
 			}
 		}
 	}
-	for _, name := range fieldNames(last) { // one level too high
+	for _, name := range fieldNames(last) {
 		f, _ := fieldOf(last, name)
-		if inner := structOf(f); inner != nil {
-			if _, ok := fieldOf(inner, wrong); ok && name != "metadata" && name != "status" {
-				return wrong + " is a field of " + join(levels[len(levels)-1].path, name)
+		if inner := structOf(f); inner != nil && name != "metadata" && name != "status" {
+			if _, ok := fieldOf(inner, wrong); ok {
+				below := join(at, name)
+				return wrong + " is a field of " + below, join(below, wrong)
 			}
 		}
 	}
-	return ""
+	return "", ""
 }
 
 func structOf(t reflect.Type) reflect.Type {

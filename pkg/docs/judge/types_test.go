@@ -98,7 +98,8 @@ func TestHint(t *testing.T) {
 		"spec.nowhere.at.all":                                           "",
 		"spec.template.spec.containers[0].resources.limits.cpu.nothing": "",
 	} {
-		if got := hint(deployment, field); got != want {
+		got, to := hint(deployment, field)
+		if got != want || (to == "") != (want == "") {
 			t.Errorf("%s: got %q, want %q", field, got, want)
 		}
 	}

@@ -1,0 +1,207 @@
+//go:build e2e
+
+package judge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/isolation-stack/labctl/pkg/docs"
+	"github.com/isolation-stack/labctl/pkg/docs/classify"
+	"github.com/isolation-stack/labctl/pkg/docs/extract"
+	"github.com/isolation-stack/labctl/pkg/docs/yamldoc"
+)
+
+// judged gives the findings of a Markdown text.
+func judged(t *testing.T, j *Judge, markdown string) []docs.Finding {
+	t.Helper()
+	d := extract.Markdown("a.md", []byte(markdown))
+	parsed := make([][]yamldoc.Doc, len(d.Examples))
+	for i := range d.Examples {
+		parsed[i] = classify.Parse(d.Examples[i])
+		classify.Classify(&d.Examples[i], parsed[i])
+	}
+	found, err := j.Document(context.Background(), d, parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func inShort(f docs.Finding) string {
+	return fmt.Sprintf("%d:%d %s %s %s", f.Line, f.Column, f.Severity, f.Rule, f.Field)
+}
+
+// block makes a document with one example; its text starts on line 4.
+func block(text string) string { return "# A\n\n```yaml\n" + text + "```\n" }
+
+const pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n"
+
+func TestFindings(t *testing.T) {
+	j := started(t, "templates.gatekeeper.sh", "monitoring.coreos.com")
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"a Pod that is all right", block(pod + "spec:\n  containers:\n  - name: c\n    image: nginx:1.27\n"), nil},
+		{"unknown and required fields", block("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: a\nspec:\n  replica: 1\n  template:\n    spec:\n      containers:\n      - name: c\n"), []string{
+			"9:3 error unknown-field spec.replica",
+			"8:1 error api-rejected spec.selector",
+			"10:3 error api-rejected spec.template.metadata.labels",
+			"13:9 error api-rejected spec.template.spec.containers[0].image",
+		}},
+		{"what is misplaced is one mistake", block(pod + "spec:\n  containers:\n  - name: c\n    image: x\n    volumeMounts: [{name: v, mountPath: /v}]\n    volumes:\n    - name: v\n      emptyDir: {}\n"), []string{
+			"13:5 error unknown-field spec.containers[0].volumes",
+		}},
+		{"every value of a wrong type, and the rest", block("apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels:\n    version: 1.5\nspec:\n  restartPolicy: Sometimes\n  containers:\n  - name: c\n    image: x\n    env:\n    - name: A\n      value: yes\n    resources:\n      limits:\n        memory: 64 MB\n"), []string{
+			"9:14 error wrong-type metadata.labels.version",
+			"17:14 error wrong-type spec.containers[0].env[0].value",
+			"20:17 error wrong-type spec.containers[0].resources.limits.memory",
+			"11:18 error api-rejected spec.restartPolicy",
+		}},
+		{"the label of several that is wrong", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels:\n    good: x\n    bad: \"a b\"\n"), []string{"10:10 error api-rejected metadata.labels"}},
+		{"a node port is allocated for real", block("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  type: NodePort\n  ports:\n  - port: 80\n    nodePort: 80\n"), []string{"12:15 error api-rejected spec.ports[0].nodePort"}},
+		{"an address of another cluster", block("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  clusterIP: 172.20.0.10\n  ports:\n  - port: 80\n"), []string{"9:14 warning cluster-dependent spec.clusterIPs"}},
+		{"a RuntimeClass that isn't there, and a second mistake", block(pod + "spec:\n  runtimeClassName: sandbox.v1\n  containers:\n  - name: c\n    image: x\n    imagePullPolicy: always\n"), []string{
+			"9:21 warning missing-dependency spec.runtimeClassName",
+			"13:22 error api-rejected spec.containers[0].imagePullPolicy",
+		}},
+		{"one that is there", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n---\n" + pod + "spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n"), nil},
+		{"one that comes too late", block(pod + "spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n"), []string{"9:21 warning missing-dependency spec.runtimeClassName"}},
+		{"a PriorityClass of the document", block("apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata:\n  name: high\nvalue: 10\n---\n" + pod + "spec:\n  priorityClassName: high\n  containers:\n  - name: c\n    image: x\n"), nil},
+		{"a PriorityClass of none", block(pod + "spec:\n  priorityClassName: high\n  containers:\n  - name: c\n    image: x\n"), []string{"9:22 warning missing-dependency spec.priorityClassName"}},
+		{"the Pods of a workload", block("apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: a\nspec:\n  schedule: \"* * * * *\"\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          serviceAccountName: nobody\n          restartPolicy: Never\n          containers:\n          - name: c\n            image: x\n"), []string{
+			"14:31 warning missing-dependency spec.jobTemplate.spec.template.spec.serviceAccountName",
+		}},
+		{"a workload waits for what comes later", block("apiVersion: apps/v1\nkind: StatefulSet\nmetadata:\n  name: a\nspec:\n  selector: {matchLabels: {a: b}}\n  volumeClaimTemplates:\n  - metadata: {name: data}\n    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n  template:\n    metadata: {labels: {a: b}}\n    spec:\n      serviceAccountName: web\n      containers:\n      - name: c\n        image: x\n        volumeMounts: [{name: data, mountPath: /data}]\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: web\n"), nil},
+		{"a namespace that nobody creates, once", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\n---\n" + pod + "  namespace: shop\nspec:\n  containers:\n  - name: c\n    image: x\n"), []string{"8:14 note missing-dependency metadata.namespace"}},
+		{"one of a mark", "<!-- labctl: namespace: shop -->\n\n```yaml\n" + pod + "spec:\n  containers:\n  - name: c\n    image: x\n```\n", nil},
+		{"a Pod Security level", block("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  labels:\n    pod-security.kubernetes.io/enforce: restricted\n---\n" + pod + "  namespace: shop\nspec:\n  containers:\n  - name: c\n    image: x\n"), []string{"11:1 warning admission-refused "}},
+		{"is not in the next document", block("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n---\n" + pod + "  namespace: shop\nspec:\n  containers:\n  - name: c\n    image: x\n"), nil},
+		{"a uid of somebody's", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  uid: abc-123\n"), []string{"8:3 error server-set-field metadata.uid"}},
+		{"a resourceVersion", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  resourceVersion: \"12\"\n"), []string{"8:3 error server-set-field metadata.resourceVersion"}},
+		{"what a server printed", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  creationTimestamp: \"2025-01-31T12:00:00Z\"\n  resourceVersion: \"12\"\n  uid: 5d46f743-3f21-41ab-8896-d5f55ade6028\n"), []string{"10:3 note printed-object metadata.uid"}},
+		{"the same object twice in an example", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: x\n---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: y\n"), []string{"14:10 error immutable-field handler"}},
+		{"in two examples", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + "\n" + block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n    command: [a]\n"), []string{"25:5 warning immutable-field spec.containers[0].command"}},
+		{"an update that is allowed", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + "\n" + block(pod+"spec:\n  containers:\n  - name: c\n    image: y\n"), nil},
+		{"labctl's stand-in gives way", block(pod+"spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n") + "\n" + block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n"), []string{"9:21 warning missing-dependency spec.runtimeClassName"}},
+		{"a removed API", block("apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata:\n  name: a\n"), []string{"4:13 error removed-api apiVersion"}},
+		{"a removed group", block("apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata:\n  name: a\n"), []string{"4:13 error removed-api apiVersion"}},
+		{"a deprecated API", block("apiVersion: v1\nkind: Endpoints\nmetadata:\n  name: a\n"), []string{"4:13 warning deprecated-api apiVersion"}},
+		{"a deprecated field", block(pod + "spec:\n  nodeSelector:\n    beta.kubernetes.io/os: linux\n  containers:\n  - name: c\n    image: x\n"), []string{"10:5 warning deprecated-api spec.nodeSelector[beta.kubernetes.io/os]"}},
+		{"a warning", block(pod + "spec:\n  containers:\n  - name: c\n    image: x\n    env:\n    - {name: A, value: b}\n    - {name: A, value: c}\n"), []string{"14:7 warning api-warning spec.containers[0].env[1]"}},
+		{"a kind of another group", block("apiVersion: v1\nkind: CronJob\nmetadata:\n  name: a\n"), []string{"4:13 error unknown-kind apiVersion"}},
+		{"a misspelt kind", block("apiVersion: apps/v1\nkind: Deploiment\nmetadata:\n  name: a\n"), []string{"5:7 error unknown-kind kind"}},
+		{"a misspelt group", block("apiVersion: app/v1\nkind: Deployment\nmetadata:\n  name: a\n"), []string{"4:13 error unknown-kind apiVersion"}},
+		{"a group of somebody's", block("apiVersion: widgets.example.org/v1\nkind: Widget\nmetadata:\n  name: a\n"), []string{"4:13 note unknown-api apiVersion"}},
+		{"a version that a CRD doesn't serve", block("apiVersion: monitoring.coreos.com/v9\nkind: PrometheusRule\nmetadata:\n  name: a\n"), []string{"4:13 warning unserved-api apiVersion"}},
+		{"a custom resource", block("apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: a\nspec:\n  groups:\n  - name: g\n    rules:\n    - alert: A\n      expr: up == 0\n      fro: 5m\n"), []string{"14:7 error unknown-field spec.groups[0].rules[0].fro"}},
+		{"a CRD of the document and its resources", block(crd + "---\napiVersion: example.com/v1\nkind: Db\nmetadata:\n  name: a\nspec:\n  size: 7\n  sise: 1\n---\napiVersion: example.com/v1\nkind: Db\nmetadata:\n  name: b\nspec:\n  size: big\n---\napiVersion: example.com/v2\nkind: Db\nmetadata:\n  name: c\n"), []string{
+			"32:3 error unknown-field spec.sise",
+			"31:9 error api-rejected spec.size",
+			"39:9 error wrong-type spec.size",
+			"41:13 error unserved-api apiVersion",
+		}},
+		{"whose kind is gone afterwards", block("apiVersion: example.com/v1\nkind: Db\nmetadata:\n  name: a\n"), []string{"4:13 note unknown-api apiVersion"}},
+		{"a constraint of Gatekeeper", block("apiVersion: templates.gatekeeper.sh/v1\nkind: ConstraintTemplate\nmetadata:\n  name: k8sneeds\nspec:\n  crd:\n    spec:\n      names:\n        kind: K8sNeeds\n      validation:\n        openAPIV3Schema:\n          type: object\n          properties:\n            labels:\n              type: array\n              items: {type: string}\n  targets:\n  - target: admission.k8s.gatekeeper.sh\n    rego: package k8sneeds\n---\napiVersion: constraints.gatekeeper.sh/v1beta1\nkind: K8sNeeds\nmetadata:\n  name: a\nspec:\n  match:\n    kinds: [{apiGroups: [\"\"], kinds: [Pod]}]\n  parameters:\n    labels: owner\n"), []string{"32:13 error wrong-type spec.parameters.labels"}},
+		{"a webhook is judged, and then in nobody's way", block("apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata:\n  name: a\nwebhooks:\n- name: a.example.com\n  sideEffects: None\n  admissionReviewVersions: [v1]\n  clientConfig: {service: {name: a, namespace: default}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n---\napiVersion: v1\nkind: ResourceQuota\nmetadata:\n  name: a\nspec:\n  hard: {configmaps: 0}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\n"), nil},
+		{"a list", block("apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata:\n    name: a\n  dat: {}\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {}\n"), []string{
+			"11:3 error unknown-field items[0].dat",
+			"14:3 error api-rejected items[1].metadata.name",
+		}},
+		{"a name to be generated", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: a-\n"), nil},
+		{"an Eviction isn't applied", block("apiVersion: policy/v1\nkind: Eviction\nmetadata:\n  name: a\n"), []string{"5:7 note not-judged kind"}},
+		{"a mark that is right", "<!-- labctl: expect: rejected reason=\"no name\" -->\n\n```yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {}\n```\n", nil},
+		{"a mark that is wrong", "<!-- labctl: expect: rejected reason=\"no name\" -->\n\n```yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n```\n", []string{"3:1 error expected-rejection "}},
+		{"a mark about what nobody can judge", "<!-- labctl: expect: rejected reason=\"no name\" -->\n\n```yaml\napiVersion: widgets.example.org/v1\nkind: Widget\nmetadata: {}\n```\n", []string{"4:13 note unknown-api apiVersion"}},
+		{"another order", "<!-- labctl: after: 12 -->\n\n```yaml\n" + pod + "spec: {serviceAccountName: web, containers: [{name: c, image: x}]}\n```\n\n```yaml\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n```\n", nil},
+		{"an order that can't be", "<!-- labctl: after: 99 -->\n\n```yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n```\n", []string{"1:1 warning unknown-after "}},
+		{"the namespace of a command", "```bash\nkubectl apply -n one -f - <<EOF\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: two\nEOF\n```\n", []string{
+			"7:14 error namespace-mismatch metadata.namespace", "7:14 note missing-dependency metadata.namespace"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			found := judged(t, j, c.text)
+			for _, f := range found {
+				got = append(got, inShort(f))
+				if f.Message == "" || strings.Contains(f.Message, "\n") || f.Path != "a.md" || f.Example == 0 || f.SHA256 == "" {
+					t.Errorf("not complete: %+v", f)
+				}
+			}
+			slices.Sort(got)
+			slices.Sort(c.want)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got\n%s\nwant\n%s\n%+v", strings.Join(got, "\n"), strings.Join(c.want, "\n"), found)
+			}
+		})
+	}
+}
+
+const crd = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: dbs.example.com
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: dbs, kind: Db}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              size: {type: integer, maximum: 5}
+` + "# a comment\n"
+
+// TestForeignServer judges without creating anything.
+func TestForeignServer(t *testing.T) {
+	throwAway := started(t)
+	foreign := &Judge{client: throwAway.client, catalogue: throwAway.catalogue}
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"all right, twice", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + block(pod+"spec:\n  containers:\n  - name: c\n    image: y\n"), nil},
+		{"a mistake in a namespace that isn't there", block(pod + "  namespace: shop\nspec:\n  containers:\n  - name: c\n"), []string{
+			"8:14 note missing-dependency metadata.namespace", "11:5 error api-rejected spec.containers[0].image"}},
+		{"what only the document has", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n---\n" + pod + "spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n"), []string{
+			"15:21 note missing-dependency spec.runtimeClassName"}},
+		{"a CRD of the document", block(crd + "---\napiVersion: example.com/v1\nkind: Db\nmetadata:\n  name: a\n"), []string{"27:7 note not-judged kind"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			found := judged(t, foreign, c.text)
+			for _, f := range found {
+				got = append(got, inShort(f))
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got\n%s\nwant\n%s\n%+v", strings.Join(got, "\n"), strings.Join(c.want, "\n"), found)
+			}
+		})
+	}
+	if found := judged(t, throwAway, block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: other\n")); len(found) > 0 {
+		t.Errorf("something was created: %+v", found)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	j := started(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	d := extract.Markdown("a.md", []byte(block(pod)))
+	parsed := [][]yamldoc.Doc{classify.Parse(d.Examples[0])}
+	classify.Classify(&d.Examples[0], parsed[0])
+	if found, err := j.Document(ctx, d, parsed); err == nil || found != nil {
+		t.Errorf("got %v, %v", found, err)
+	}
+}
