@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/isolation-stack/labctl/pkg/docs"
 )
 
@@ -27,14 +29,14 @@ type server struct {
 	ctx  context.Context
 	stop context.CancelFunc
 
-	mu     sync.Mutex
-	groups map[string]bool // that documents use
-	// prepared are the groups that the judge knows of.
-	prepared map[string]bool
+	mu    sync.Mutex
+	kinds map[schema.GroupKind]bool // that documents use
+	// prepared are the kinds that the judge knows of.
+	prepared map[schema.GroupKind]bool
 }
 
 func newServer(ctx context.Context, begin func(context.Context) (Judge, error)) *server {
-	s := &server{begin: begin, ready: make(chan struct{}), groups: map[string]bool{}, prepared: map[string]bool{}}
+	s := &server{begin: begin, ready: make(chan struct{}), kinds: map[schema.GroupKind]bool{}, prepared: map[schema.GroupKind]bool{}}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	return s
 }
@@ -49,25 +51,25 @@ func (s *server) start() {
 	})
 }
 
-// hear starts the judge if a document needs it, and takes its groups in, so
+// hear starts the judge if a document needs it, and takes its kinds in, so
 // that they are there all together.
 func (s *server) hear(d document) {
-	groups := objectGroups(d.Document)
-	if s.begin == nil || len(groups) == 0 {
+	kinds := objectKinds(d.Document)
+	if s.begin == nil || len(kinds) == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, g := range groups {
-		s.groups[g] = true
+	for _, k := range kinds {
+		s.kinds[k] = true
 	}
 	s.start()
 }
 
 // document judges one that was heard of.
 func (s *server) document(ctx context.Context, d document) ([]docs.Finding, error) {
-	groups := objectGroups(d.Document)
-	if s.begin == nil || len(groups) == 0 {
+	kinds := objectKinds(d.Document)
+	if s.begin == nil || len(kinds) == 0 {
 		return nil, nil
 	}
 	select {
@@ -78,15 +80,12 @@ func (s *server) document(ctx context.Context, d document) ([]docs.Finding, erro
 	if s.err != nil {
 		return nil, s.err
 	}
-	if slices.ContainsFunc(groups, func(g string) bool { return !s.prepared[g] }) {
+	if slices.ContainsFunc(kinds, func(k schema.GroupKind) bool { return !s.prepared[k] }) {
 		s.mu.Lock()
-		all := slices.Sorted(maps.Keys(s.groups))
+		s.prepared = maps.Clone(s.kinds)
 		s.mu.Unlock()
-		if err := s.judge.Prepare(ctx, all); err != nil {
+		if err := s.judge.Prepare(ctx, s.prepared); err != nil {
 			return nil, err
-		}
-		for _, g := range all {
-			s.prepared[g] = true
 		}
 	}
 	found, err := s.judge.Document(ctx, d.Document, d.parsed)
@@ -119,9 +118,9 @@ func (s *server) close() error {
 	return s.judge.Close()
 }
 
-// objectGroups are the API groups of a document's objects, "" for the core.
-func objectGroups(d docs.Document) []string {
-	groups := map[string]bool{}
+// objectKinds are the kinds of a document's objects.
+func objectKinds(d docs.Document) []schema.GroupKind {
+	var kinds []schema.GroupKind
 	for _, e := range d.Examples {
 		if e.Class != docs.Kubernetes && e.Class != docs.Custom {
 			continue
@@ -129,10 +128,12 @@ func objectGroups(d docs.Document) []string {
 		for _, o := range e.Objects {
 			group, _, ok := strings.Cut(o.APIVersion, "/")
 			if !ok {
-				group = ""
+				group = "" // of the core
 			}
-			groups[group] = true
+			if k := (schema.GroupKind{Group: group, Kind: o.Kind}); !slices.Contains(kinds, k) {
+				kinds = append(kinds, k)
+			}
 		}
 	}
-	return slices.Sorted(maps.Keys(groups))
+	return kinds
 }

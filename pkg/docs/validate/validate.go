@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
 	"github.com/isolation-stack/labctl/pkg/docs/classify"
@@ -53,9 +54,9 @@ type Options struct {
 
 // Judge is an API server that judges documents one after another.
 type Judge interface {
-	// Prepare hears of API groups that documents use, before these documents;
-	// it is called again when there are more.
-	Prepare(ctx context.Context, groups []string) error
+	// Prepare hears of all kinds that documents are known to use, before these
+	// documents; it is called again when there are more.
+	Prepare(ctx context.Context, kinds map[schema.GroupKind]bool) error
 	// Document gives what the API server says of a document; parsed[i] belongs
 	// to d.Examples[i].
 	Document(ctx context.Context, d docs.Document, parsed [][]yamldoc.Doc) ([]docs.Finding, error)
