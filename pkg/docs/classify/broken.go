@@ -27,68 +27,81 @@ var (
 )
 
 // ofLines is what the lines of a text say before anything is parsed: a
-// template for Helm, a Dockerfile.
+// template for Helm, or a file of another language.
 func ofLines(text string, parsed []yamldoc.Doc) (verdict, bool) {
 	if len(text) > maxLines {
 		return verdict{}, false
 	}
-	broken := slices.ContainsFunc(parsed, func(d yamldoc.Doc) bool { return d.Err != nil })
-	switch {
-	case helm.MatchString(outsideBlocks(text, parsed)):
+	if helm.MatchString(outsideBlocks(text, parsed)) {
 		return verdict{class: docs.Fragment, format: "helm-template"}, true
-	case (broken || !slices.ContainsFunc(parsed, func(d yamldoc.Doc) bool { return isMapping(d.Node) || isList(d.Node) })) && isDockerfile(text):
-		return verdict{class: docs.Config, format: "dockerfile"}, true
+	}
+	if !slices.ContainsFunc(parsed, isData) {
+		switch {
+		case isDockerfile(text):
+			return verdict{class: docs.Config, format: "dockerfile"}, true
+		case containerdSection.MatchString(text):
+			return verdict{class: docs.Config, format: "containerd"}, true
+		}
 	}
 	return verdict{}, false
 }
 
+func isData(d yamldoc.Doc) bool { return isMapping(d.Node) || isList(d.Node) }
+
 // outsideBlocks is the text without its block scalars: what stands in them is
-// the content of another file. A text that isn't YAML is left whole.
+// the content of another file. A text whose actions make it something else
+// than YAML is left whole.
 func outsideBlocks(text string, parsed []yamldoc.Doc) string {
 	if !strings.Contains(text, "{{") {
 		return ""
 	}
 	var plain []string
-	var add func(*yaml.Node)
-	add = func(n *yaml.Node) {
-		if n.Kind == yaml.ScalarNode && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
-			plain = append(plain, n.Value)
-		}
-		for _, c := range n.Content {
-			add(c)
-		}
-	}
 	for _, d := range parsed {
-		if d.Node == nil {
+		if d.Node == nil || hasAction(d.Node) {
 			return text
 		}
-		add(d.Node)
+		plain = scalars(d.Node, plain)
 	}
-	// Actions in flow style are mappings of mappings to the parser: {{ x }}.
 	return strings.Join(plain, "\n")
 }
 
-// ofBroken is a document that isn't YAML.
-func ofBroken(text string, d yamldoc.Doc) verdict {
-	lines := strings.SplitAfter(text, "\n")
-	own := strings.Join(lines[min(d.Line-1, len(lines)):min(d.EndLine, len(lines))], "")
+// scalars adds the values of a node that aren't blocks.
+func scalars(n *yaml.Node, found []string) []string {
+	if n.Kind == yaml.ScalarNode && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
+		found = append(found, n.Value)
+	}
+	for _, c := range n.Content {
+		found = scalars(c, found)
+	}
+	return found
+}
+
+// hasAction says whether a template's action stands in a document outside of
+// strings. To a parser {{ x }} is a mapping with a mapping as its key.
+func hasAction(n *yaml.Node) bool {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Kind == yaml.MappingNode && c.Style&yaml.FlowStyle != 0 || hasAction(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// ofBroken is a document that isn't YAML, of a stream of these lines.
+func ofBroken(lines []string, d yamldoc.Doc) verdict {
+	lines = lines[min(d.Line-1, len(lines)):min(d.EndLine, len(lines))]
+	own := strings.Join(lines, "")
 	if len(own) > maxLines {
 		return verdict{class: docs.Prose}
 	}
-	// What the author left out, or a template's actions, are no mistakes.
-	for _, left := range []string{elision.ReplaceAllString(own, ""), filled(own)} {
-		if left == own {
-			continue
-		}
-		if v := ofPart(left); v.class != docs.Prose {
-			return verdict{class: docs.Fragment, format: v.format}
-		}
+	if v, ok := ofFilled(own); ok {
+		return v
 	}
 	if v, ok := ofTopKeys(own, d.Line); ok {
 		return v
 	}
 	// What comes before the mistake may be enough.
-	before := strings.Join(lines[min(d.Line-1, len(lines)):min(max(d.ErrLine, 1)-1, len(lines))], "")
+	before := strings.Join(lines[:min(max(d.ErrLine-d.Line, 0), len(lines))], "")
 	if v := ofPart(before); v.format != "" {
 		return v
 	}
@@ -96,6 +109,20 @@ func ofBroken(text string, d yamldoc.Doc) verdict {
 		return verdict{class: docs.Fragment}
 	}
 	return verdict{class: docs.Prose}
+}
+
+// ofFilled is a text in which the author left something out, or that a
+// template's actions make: a part of what it would be with that.
+func ofFilled(text string) (verdict, bool) {
+	for _, left := range []string{elision.ReplaceAllString(text, ""), filled(text)} {
+		if left == text {
+			continue
+		}
+		if v := ofPart(left); v.class != docs.Prose {
+			return verdict{class: docs.Fragment, format: v.format}, true
+		}
+	}
+	return verdict{}, false
 }
 
 // filled replaces a template's actions: a line that has nothing else goes.
@@ -122,7 +149,7 @@ func ofPart(text string) verdict {
 		if d.Err != nil {
 			return verdict{class: docs.Prose}
 		}
-		v := ofDocument(text, d)
+		v := ofDocument(strings.SplitAfter(text, "\n"), d)
 		if v.objects != nil {
 			v.format = "kubernetes"
 		}

@@ -1,8 +1,10 @@
 package classify
 
 import (
+	"regexp"
 	"strings"
 	"sync"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,7 +34,17 @@ var builtInGroups = sync.OnceValue(func() map[string]bool {
 // group is Kubernetes' own (v1 RuntimeClass): nobody else can serve them.
 func BuiltIn(apiVersion, kind string) bool {
 	gv, err := schema.ParseGroupVersion(apiVersion)
-	return err == nil && kind != "" && gv.Version != "" && builtInGroups()[gv.Group] && files[kind] == "" && files[apiVersion+" "+kind] == ""
+	return err == nil && kind != "" && version.MatchString(gv.Version) && builtInGroups()[gv.Group] && files[apiVersion+" "+kind] == ""
+}
+
+// version is that of an API (k8s.io/apimachinery/pkg/version), or a word that
+// somebody wrote in its place.
+var version = regexp.MustCompile(`^v[0-9]+((alpha|beta)[0-9]+)?$`)
+
+// isAPI says whether a value of apiVersion can be meant as one of Kubernetes:
+// other programs number their formats with such a key, too.
+func isAPI(apiVersion string) bool {
+	return strings.ContainsFunc(apiVersion, unicode.IsLetter)
 }
 
 // files are the API groups, or the kinds of a group, whose objects are files
@@ -56,7 +68,10 @@ var files = map[string]string{
 	"client.authentication.k8s.io":              "kubeconfig",
 	"v1 Config":                                 "kubeconfig",
 	"v1 EncryptionConfig":                       "kube-apiserver",
-	"kubectl.config.k8s.io":                     "kubectl",
+	// messages between programs
+	"admission.k8s.io":                         "admission-review",
+	"apiextensions.k8s.io/v1 ConversionReview": "conversion-review",
+	"kubectl.config.k8s.io":                    "kubectl",
 	// clusters
 	"kind.x-k8s.io":        "kind",
 	"kind.sigs.k8s.io":     "kind",
@@ -90,6 +105,7 @@ var files = map[string]string{
 	"cli.kyverno.io":                       "kyverno-test",
 	"test.gatekeeper.sh":                   "gator",
 	"controller-runtime.sigs.k8s.io":       "controller-manager",
+	"clusterctl.cluster.x-k8s.io":          "clusterctl",
 	"config.kueue.x-k8s.io":                "kueue",
 	"argoproj.io/v1alpha1 ConfigManagementPlugin": "argocd-plugin",
 	"gateway.envoyproxy.io/v1alpha1 EnvoyGateway": "envoy-gateway",
@@ -101,9 +117,9 @@ func configKind(apiVersion, kind string, root *yaml.Node) string {
 	if name := files[apiVersion+" "+kind]; name != "" {
 		return name
 	}
-	group, version, ok := strings.Cut(apiVersion, "/")
+	group, _, ok := strings.Cut(apiVersion, "/")
 	if !ok {
-		group, version = "", apiVersion
+		group = ""
 	}
 	if builtInGroups()[group] {
 		return ""
@@ -113,7 +129,7 @@ func configKind(apiVersion, kind string, root *yaml.Node) string {
 		return name
 	case strings.HasSuffix(group, ".config.k8s.io"):
 		return strings.TrimSuffix(group, ".config.k8s.io")
-	case field(root, "metadata") == nil && field(root, "spec") == nil && version != "" && strings.Contains(kind, "Config"):
+	case field(root, "metadata") == nil && field(root, "spec") == nil && strings.Contains(kind, "Config"):
 		// Each resource has a name; what has none, nor a spec, and calls itself a
 		// configuration is the file of a program.
 		return group

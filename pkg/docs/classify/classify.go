@@ -6,6 +6,7 @@ package classify
 
 import (
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -51,6 +52,9 @@ func Classify(e *docs.Example, parsed []yamldoc.Doc) {
 	}
 	e.Class, e.Format = v.class, v.format
 	for _, o := range v.objects {
+		if o.Column == 1 {
+			o.Column = 0 // the line's start, which needs no counting
+		}
 		o.Position = e.At(o.Line, o.Column)
 		e.Objects = append(e.Objects, o)
 	}
@@ -75,9 +79,10 @@ func ofStream(text string, parsed []yamldoc.Doc) verdict {
 	}
 	best := verdict{class: docs.Prose}
 	var objects []docs.Object
+	lines := strings.SplitAfter(text, "\n")
 	for _, d := range parsed {
 		for _, part := range d.Split() {
-			v := ofDocument(text, part)
+			v := ofDocument(lines, part)
 			objects = append(objects, v.objects...)
 			if rank(v.class) < rank(best.class) {
 				best = v
@@ -93,11 +98,24 @@ func ofStream(text string, parsed []yamldoc.Doc) verdict {
 
 func rank(c docs.Class) int { return slices.Index(order, c) }
 
-func ofDocument(text string, d yamldoc.Doc) verdict {
+// maxExpanded is the size in bytes of a document with its aliases expanded
+// that is looked at.
+const maxExpanded = 4 << 20
+
+// ofDocument is one of a stream that has these lines.
+func ofDocument(lines []string, d yamldoc.Doc) verdict {
 	if d.Node == nil {
-		return ofBroken(text, d)
+		return ofBroken(lines, d)
 	}
-	if o, ok := d.Object(); ok {
+	if d.Expanded() > maxExpanded {
+		return verdict{class: docs.Fragment}
+	}
+	if hasAction(d.Node) {
+		if v, ok := ofFilled(strings.Join(lines[d.Line-1:d.EndLine], "")); ok {
+			return v
+		}
+	}
+	if o, ok := d.Object(); ok && isAPI(o.APIVersion) {
 		return ofObject(o, d.Node)
 	}
 	return ofData(d.Node)
@@ -138,7 +156,7 @@ func items(list docs.Object, root *yaml.Node) []docs.Object {
 			Namespace: str(field(field(item, "metadata"), "namespace")), Name: str(field(field(item, "metadata"), "name")),
 			Position: docs.Position{Line: item.Line, Column: item.Column},
 		}
-		if o.APIVersion != "" && o.Kind != "" {
+		if isAPI(o.APIVersion) && o.Kind != "" {
 			found = append(found, o)
 		}
 	}

@@ -114,7 +114,11 @@ var formats = []format{
 	{name: "talos", part: has(fields{"machine": hasAny("install", "kubelet", "network", "sysctls", "kernel")})},
 
 	// Telemetry
-	{name: "otel-collector", whole: collector}, // opentelemetry.io/docs/collector/configuration
+	{ // opentelemetry.io/docs/collector/configuration
+		name:  "otel-collector",
+		whole: collector,
+		part:  has(fields{"service": anyOf(has(fields{"telemetry": mapped}), has(fields{"pipelines": mapped}))}),
+	},
 	{ // prometheus.io/docs/prometheus/latest/configuration/configuration
 		name: "prometheus",
 		whole: anyOf(

@@ -10,9 +10,9 @@ import (
 // k3s is the configuration of K3s and RKE2: the flags of their server and
 // agent, at least one of which is theirs alone.
 func k3s(n *yaml.Node) bool {
-	known, own, all := 0, 0, keys(n)
+	known, own, all, content := 0, 0, keys(n), values(n)
 	for i, key := range all {
-		if v := values(n)[i]; !isScalar(v) && !strs(v) {
+		if v := content[i]; !isScalar(v) && !strs(v) {
 			return false
 		}
 		switch {
@@ -39,9 +39,9 @@ var (
 // collector is the configuration of an OpenTelemetry collector, or a part of
 // it that is a file of its own: sections of components, each a mapping.
 func collector(n *yaml.Node) bool {
-	sections, known, all := 0, 0, keys(n)
+	sections, known, all, content := 0, 0, keys(n), values(n)
 	for i, key := range all {
-		v := values(n)[i]
+		v := content[i]
 		switch key {
 		case "receivers", "processors", "exporters", "connectors", "extensions":
 			if !each(anyOf(isMapping, isNull))(v) {
@@ -88,9 +88,9 @@ const components = " otlp otlphttp otlp_http otlp_grpc debug logging file promet
 
 // gitlab is a pipeline of GitLab: jobs with a script.
 func gitlab(n *yaml.Node) bool {
-	jobs, keywords, all := 0, 0, keys(n)
+	jobs, keywords, all, content := 0, 0, keys(n), values(n)
 	for i, key := range all {
-		v := values(n)[i]
+		v := content[i]
 		switch key {
 		case "stages", "variables", "include", "default", "workflow", "image", "before_script", "after_script", "cache", "services", "spec":
 			keywords++

@@ -31,6 +31,16 @@ func (d Doc) JSON() ([]byte, error) {
 	return k8syaml.YAMLToJSON([]byte(d.text))
 }
 
+// Expanded gives the size of the document in bytes, about, with its aliases
+// expanded; a number above 12 MiB if it is larger than that, or endless. Who
+// follows aliases looks at it before.
+func (d Doc) Expanded() int {
+	if d.Node == nil {
+		return 0
+	}
+	return expand(d.Node, map[*yaml.Node]extents{}, 0).size
+}
+
 // extents of a node whose aliases are expanded: bytes and levels.
 type extents struct{ size, depth int }
 
