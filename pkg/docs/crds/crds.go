@@ -17,6 +17,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isolation-stack/labctl/internal/payload"
 )
@@ -78,6 +79,43 @@ func Objects() ([]*unstructured.Unstructured, error) {
 // labctl doesn't know gives none.
 func ForGroups(groups []string) ([]*unstructured.Unstructured, error) {
 	return decode(func(group string) bool { return slices.Contains(groups, group) })
+}
+
+// ForKinds are those of some kinds. Where a group has no such kind they are all
+// of that group, so that an API server can say which kinds there are. An API
+// server takes about a tenth of a second of computing for each definition, and
+// documents use few kinds of a group.
+func ForKinds(kinds []schema.GroupKind) ([]*unstructured.Unstructured, error) {
+	var groups []string
+	wanted := map[schema.GroupKind]bool{}
+	for _, k := range kinds {
+		groups = append(groups, k.Group)
+		wanted[k] = true
+	}
+	all, err := ForGroups(groups)
+	if err != nil {
+		return nil, err
+	}
+	there := map[schema.GroupKind]bool{}
+	for _, d := range all {
+		there[kindOf(d)] = true
+	}
+	whole := map[string]bool{}
+	for _, k := range kinds {
+		if !there[k] {
+			whole[k.Group] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(d *unstructured.Unstructured) bool {
+		k := kindOf(d)
+		return !wanted[k] && !whole[k.Group]
+	}), nil
+}
+
+func kindOf(definition *unstructured.Unstructured) schema.GroupKind {
+	group, _, _ := unstructured.NestedString(definition.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "kind")
+	return schema.GroupKind{Group: group, Kind: kind}
 }
 
 func decode(wanted func(group string) bool) ([]*unstructured.Unstructured, error) {

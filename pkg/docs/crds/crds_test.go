@@ -2,10 +2,12 @@ package crds
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isolation-stack/labctl/internal/payload"
 )
@@ -100,6 +102,39 @@ func TestForGroups(t *testing.T) {
 	}
 	if got, err := ForGroups(nil); err != nil || len(got) != 0 {
 		t.Errorf("no groups give %d definitions and %v", len(got), err)
+	}
+}
+
+func TestForKinds(t *testing.T) {
+	if _, err := packed(); errors.Is(err, payload.ErrMissing) {
+		t.Skip(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		kinds []schema.GroupKind
+		want  []string // at least these
+		only  bool     // and no others
+	}{
+		{"none", nil, []string{}, true},
+		{"one of a group", []schema.GroupKind{{Group: "cert-manager.io", Kind: "Issuer"}}, []string{"issuers.cert-manager.io"}, true},
+		{"two groups, one unknown", []schema.GroupKind{{Group: "keda.sh", Kind: "ScaledObject"}, {Group: "example.com", Kind: "Thing"}}, []string{"scaledobjects.keda.sh"}, true},
+		{"a kind that its group doesn't have", []schema.GroupKind{{Group: "cert-manager.io", Kind: "Isuer"}}, []string{"certificates.cert-manager.io", "clusterissuers.cert-manager.io", "issuers.cert-manager.io"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list, err := ForKinds(tt.kinds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := names(list)
+			for _, w := range tt.want {
+				if !slices.Contains(got, w) {
+					t.Errorf("%s isn't in %q", w, got)
+				}
+			}
+			if tt.only && len(got) != len(tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -22,9 +22,9 @@ const (
 	// parallel is how many definitions are created side by side.
 	parallel = 8
 	// served is how long an API server may take from the last creation until
-	// it serves all kinds, poll how often it is asked.
-	served = 30 * time.Second
-	poll   = 20 * time.Millisecond
+	// it serves all kinds, poll how often it is asked: each answer is large.
+	served = 2 * time.Minute
+	poll   = 100 * time.Millisecond
 )
 
 // Install creates definitions and waits until the API server serves all of
@@ -32,7 +32,8 @@ const (
 // error names every definition that the server refuses.
 func Install(ctx context.Context, cfg *rest.Config, definitions []*unstructured.Unstructured) error {
 	cfg = rest.CopyConfig(cfg)
-	cfg.QPS, cfg.Burst = -1, 0 // no limit of the client's own
+	cfg.QPS = -1 // no limit of the client's own
+	cfg.WarningHandler = rest.NoWarnings{}
 	dynamicClient, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		return err
@@ -78,20 +79,20 @@ func wait(ctx context.Context, cfg *rest.Config, definitions []*unstructured.Uns
 				there[gv.WithResource(r.Name)] = true
 			}
 		}
-		missing := ""
+		var missing []string
 		for _, d := range definitions {
 			for _, gvr := range serves(d) {
 				if !there[gvr] {
-					missing = gvr.String()
+					missing = append(missing, gvr.GroupResource().String()+" "+gvr.Version)
 				}
 			}
 		}
-		if missing == "" {
+		if len(missing) == 0 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the API server doesn't serve %s: %w", missing, context.Cause(ctx))
+			return fmt.Errorf("the API server doesn't serve %d resources, such as %s: %w", len(missing), missing[0], context.Cause(ctx))
 		case <-time.After(poll):
 		}
 	}
