@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,7 +48,9 @@ var gatekeeper = Addon{
 // remount has the kubelet look at the Pods' volumes as soon as their Secret
 // has the certificates that Gatekeeper makes for itself: a Pod that changes is
 // synced at once, one that doesn't only about every minute (the kubelet's
-// syncFrequency), and until then the webhook has nothing to serve with.
+// syncFrequency), and until then the webhook has nothing to serve with. The
+// kubelet may not have seen the Secret when it looks first, so the Pods change
+// again as long as the webhook isn't ready.
 func remount(ctx context.Context, objects dynamic.Interface) error {
 	const namespace, annotation = "gatekeeper-system", "labctl.dev/certificates"
 	secrets := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(namespace)
@@ -63,11 +66,12 @@ func remount(ctx context.Context, objects dynamic.Interface) error {
 	if err != nil {
 		return err
 	}
+	turn := fmt.Sprintf("%s-%d", secret.GetResourceVersion(), time.Now().Unix()/5)
 	for _, p := range list.Items {
-		if p.GetAnnotations()[annotation] == secret.GetResourceVersion() {
+		if p.GetAnnotations()[annotation] == turn {
 			continue
 		}
-		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, annotation, secret.GetResourceVersion())
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, annotation, turn)
 		if _, err := pods.Patch(ctx, p.GetName(), types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			return err
 		}
