@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -78,6 +79,9 @@ func findCapabilityUnknown(p *page, s *sink) {
 	})
 }
 
+// portName is what the API server takes as one (IsValidPortName).
+var portName = regexp.MustCompile(`^[a-z0-9-]*[a-z][a-z0-9-]*$`)
+
 func findProbePort(p *page, s *sink) {
 	for _, w := range p.workloads {
 		for _, c := range w.containers {
@@ -89,8 +93,8 @@ func findProbePort(p *page, s *sink) {
 			for _, h := range handlers {
 				for _, kind := range []string{"httpGet", "tcpSocket"} {
 					f := h.get(kind, "port")
-					// The API server takes a string of digits as a number's mistake.
-					if name := f.text(); name != "" && !names[name] && strings.Trim(name, "0123456789") != "" && !open.MatchString(name) {
+					// What isn't the name of a port at all the API server refuses.
+					if name := f.text(); !names[name] && portName.MatchString(name) {
 						s.field(w.object, f, "container %s has no port named %s", quote(c.get("name").text()), quote(name))
 					}
 				}

@@ -41,7 +41,8 @@ var open = regexp.MustCompile(`\{\{|\$[({A-Za-z_]|[<>]`)
 func findImageInvalid(p *page, s *sink) {
 	p.images(func(w *workload, f field) {
 		image := f.text()
-		if image == "" || open.MatchString(image) || placeholder(image) != "" {
+		// ko builds the image and writes its name.
+		if image == "" || open.MatchString(image) || placeholder(image) != "" || strings.HasPrefix(image, "ko://") {
 			return
 		}
 		if _, err := reference.ParseNormalizedNamed(image); err != nil {

@@ -43,7 +43,8 @@ func findIngressBackend(p *page, s *sink) {
 		}
 		for _, b := range backends {
 			name := b.get("name")
-			if name.text() == "" || open.MatchString(name.text()) {
+			// The AWS load balancer controller takes such a name from an annotation.
+			if name.text() == "" || open.MatchString(name.text()) || b.get("port", "name").text() == "use-annotation" {
 				continue
 			}
 			var named []*object

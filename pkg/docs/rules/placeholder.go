@@ -2,9 +2,11 @@ package rules
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
+	"github.com/isolation-stack/labctl/pkg/docs/yamldoc"
 )
 
 var placeholderRules = []rule{
@@ -28,7 +30,7 @@ var (
 	braces = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
 	dollar = regexp.MustCompile(`\$(?:\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z_][A-Za-z0-9_]*)`)
 	// Words that say that they are to be replaced.
-	capitals = regexp.MustCompile(`(?:^|[^A-Za-z0-9])(YOUR[_-][A-Z0-9_-]+|REPLACE[_-]?(?:ME|WITH[A-Z0-9_-]*)|CHANGE[_-]?ME|changeme|FIXME|TODO|INSERT_[A-Z0-9_]+|[xX]{3,})(?:$|[^A-Za-z0-9])`)
+	capitals = regexp.MustCompile(`(?:^|[^A-Za-z0-9])(YOUR[_-][A-Z0-9_-]+|REPLACE[_-]?(?:ME|WITH[A-Z0-9_-]*)|CHANGE[_-]?ME|changeme|FIXME|TODO|[xX]{3,})(?:$|[^A-Za-z0-9])`)
 	dots     = regexp.MustCompile(`^(?:\.\.\.|…)$`)
 	// The body of a PEM block.
 	pem = regexp.MustCompile(`-----BEGIN [A-Z ]+-----\s*(\.\.\.|…)\s*-----END`)
@@ -39,7 +41,7 @@ var (
 var free = map[string]bool{
 	"annotations": true, "data": true, "stringData": true, "binaryData": true, "description": true,
 	"message": true, "command": true, "args": true, "script": true, "source": true, "rego": true,
-	"expr": true, "summary": true, "example": true, "pattern": true, "default": true, "x-kubernetes-validations": true,
+	"expr": true, "summary": true, "status": true, "example": true, "pattern": true, "default": true, "x-kubernetes-validations": true,
 }
 
 func findPlaceholder(p *page, s *sink) {
@@ -160,12 +162,13 @@ func findTemplate(p *page, s *sink) {
 		if i >= len(p.parsed) || done[i] || e.Class == docs.Code || e.Class == docs.Prose {
 			continue
 		}
-		for _, doc := range p.parsed[i] {
-			// Only what looks like an object: the text is no YAML because of {{.
-			if line := helmLine(e.Text); doc.Err != nil && line > 0 && objectLike.MatchString(e.Text) {
-				s.place(e, line, 0, "{{ }} isn't rendered here: as it stands the example is a template, not an object")
-				break
-			}
+		// Only what looks like an object, and is no YAML because of {{.
+		broken := slices.ContainsFunc(p.parsed[i], func(doc yamldoc.Doc) bool { return doc.Err != nil })
+		if !broken || !objectLike.MatchString(e.Text) {
+			continue
+		}
+		if line := helmLine(e.Text); line > 0 {
+			s.place(e, line, 0, "{{ }} isn't rendered here: as it stands the example is a template, not an object")
 		}
 	}
 }
@@ -185,4 +188,4 @@ func helmLine(text string) int {
 	return 0
 }
 
-var helmAction = regexp.MustCompile(`^\s*\{\{|:\s+\{\{`)
+var helmAction = regexp.MustCompile(`(^\s*|:\s+)\{\{-?\s*[\w.$(/"]`)

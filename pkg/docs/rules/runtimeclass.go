@@ -13,7 +13,7 @@ var runtimeRules = []rule{
 	{docs.Rule{
 		ID: "runtime-class-unknown", Severity: docs.Warning,
 		Title: "a RuntimeClass that neither the document nor a common runtime brings",
-		Help:  "Pods that name a RuntimeClass which doesn't exist are refused at admission; a Deployment is accepted and then makes no Pods. No cluster has a class for runc: leave runtimeClassName out for the default runtime. For any other, show the RuntimeClass in the document.",
+		Help:  "Pods that name a RuntimeClass which doesn't exist are refused at admission, so the API server accepts the workload, which then makes no Pods (for a Pod itself it says so at once: missing-dependency). No cluster has a class for runc: leave runtimeClassName out for the default runtime. For any other, show the RuntimeClass in the document.",
 	}, findRuntimeClassUnknown},
 	{docs.Rule{
 		ID: "runtime-handler-unknown", Severity: docs.Note,
@@ -44,6 +44,8 @@ var classes = regexp.MustCompile(`^(crun|gvisor|nvidia(-\w+)*|kata-\S+|(peerpod|
 
 const nodeGroup = "node.k8s.io"
 
+// findRuntimeClassUnknown looks at Pod templates: of a Pod the API server says
+// it.
 func findRuntimeClassUnknown(p *page, s *sink) {
 	defined := map[string]bool{}
 	for _, o := range p.objects {
@@ -54,7 +56,7 @@ func findRuntimeClassUnknown(p *page, s *sink) {
 	for _, w := range p.workloads {
 		f := w.pod.get("runtimeClassName")
 		name := f.text()
-		if name == "" || defined[name] || classes.MatchString(name) || open.MatchString(name) {
+		if w.is("", "Pod") || name == "" || defined[name] || classes.MatchString(name) || open.MatchString(name) {
 			continue
 		}
 		s.field(w.object, f, "RuntimeClass %s is defined nowhere in the document, and no common runtime brings it: Pods of it are refused", quote(name))

@@ -2,7 +2,9 @@ package rules
 
 import (
 	"net/netip"
+	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
 )
@@ -11,7 +13,7 @@ var serviceRules = []rule{
 	{docs.Rule{
 		ID: "selector-matches-nothing", Severity: docs.Warning,
 		Title: "a selector that no Pod of the document matches",
-		Help:  "The Service, NetworkPolicy or PodDisruptionBudget stands beside a workload whose Pods have the same label with another value, or has its name, but selects none of the document's Pods: the Service has no endpoints, the policy and the budget guard nothing. Every label of the selector must be on the Pod template (not on the Deployment), with the same value, in the same namespace.",
+		Help:  "The Service, NetworkPolicy or PodDisruptionBudget stands beside a workload whose Pods have nearly the same labels, or has its name, but selects none of the document's Pods: the Service has no endpoints, the policy and the budget guard nothing. Every label of the selector must be on the Pod template (not on the Deployment), with the same value, in the same namespace.",
 	}, findSelectorNothing},
 	{docs.Rule{
 		ID: "selector-template-mismatch", Severity: docs.Error,
@@ -34,7 +36,12 @@ var serviceRules = []rule{
 		Help:  "An ExternalName Service is a CNAME record: the address is taken as a domain name made of digits, which no DNS server resolves. Use a Service without selector and an EndpointSlice for an address.",
 	}, findExternalName},
 	{docs.Rule{
-		ID: "statefulset-service-unmatched", Severity: docs.Warning,
+		ID: "external-name-cluster", Severity: docs.Warning,
+		Title: "externalName of another cluster's Service by a name that only its own cluster resolves",
+		Help:  "Names below svc.cluster.local are answered by each cluster's own DNS, with its own Services. For a Service of another cluster use an address that is reachable from outside (a load balancer's name), a ServiceImport (Multi-Cluster Services API), or a mesh's gateway.",
+	}, findExternalCluster},
+	{docs.Rule{
+		ID: "statefulset-service-unmatched", Severity: docs.Note,
 		Title: "serviceName names none of the Services beside the StatefulSet",
 		Help:  "The Pods of a StatefulSet get their DNS names (web-0.NAME) from the headless Service that serviceName names. If there is none of that name, the Pods run and their names don't resolve.",
 	}, findServiceName},
@@ -82,7 +89,7 @@ func findSelectorNothing(p *page, s *sink) {
 	}
 	for _, c := range choices {
 		for _, w := range p.workloads {
-			meant := w.Name == c.Name && c.Kind == "Service" || w.index == c.index && !chosen[w] && sharesKey(c.selector, w.labels)
+			meant := w.Name == c.Name && c.Kind == "Service" || w.index == c.index && !chosen[w] && resembles(c.selector, w.labels)
 			if meant && w.near(c.object) && len(w.labels) > 0 {
 				s.field(c.object, c.field, "no Pod of the document has these labels; those of %s have %s", w.String(), labelList(w.labels))
 				break
@@ -91,10 +98,12 @@ func findSelectorNothing(p *page, s *sink) {
 	}
 }
 
-// sharesKey says that labels have a key of a selector.
-func sharesKey(s selector, labels map[string]string) bool {
-	for k := range s.labels {
-		if _, ok := labels[k]; ok {
+// resembles says that labels are hardly others than those which a selector
+// means: one of several is equal, or one value is a part of the other.
+func resembles(s selector, labels map[string]string) bool {
+	for k, want := range s.labels {
+		got, ok := labels[k]
+		if ok && want != "" && got != "" && (got == want || strings.Contains(got, want) || strings.Contains(want, got)) {
 			return true
 		}
 	}
@@ -190,6 +199,20 @@ func findExternalName(p *page, s *sink) {
 		f := o.get("spec", "externalName")
 		if _, err := netip.ParseAddr(f.text()); err == nil {
 			s.field(o, f, "%s is an address, and externalName is the target of a CNAME record: it never resolves", quote(f.text()))
+		}
+	}
+}
+
+var (
+	clusterDomain = regexp.MustCompile(`\.svc(\.cluster\.local)?\.?$`)
+	otherCluster  = regexp.MustCompile(`(?i)(cross|multi|other|remote|another)[- ]?cluster|跨集群|远程集群|其他集群`)
+)
+
+func findExternalCluster(p *page, s *sink) {
+	for _, o := range p.of("", "Service") {
+		f := o.get("spec", "externalName")
+		if clusterDomain.MatchString(f.text()) && otherCluster.MatchString(o.Name+"\n"+p.comments(o, o.field)) {
+			s.field(o, f, "%s is resolved by this cluster's own DNS and never leads to another cluster", quote(f.text()))
 		}
 	}
 }

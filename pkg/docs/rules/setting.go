@@ -21,7 +21,7 @@ var settingRules = []rule{
 	{docs.Rule{
 		ID: "server-set-field", Severity: docs.Note,
 		Title: "a field that the API server sets",
-		Help:  "uid, resourceVersion, managedFields and status come from the API server; in a manifest they are ignored, or the apply fails with a conflict. The example looks like the output of kubectl get -o yaml: remove them, or say that it is output.",
+		Help:  "uid, resourceVersion, managedFields and selfLink come from the API server; in a manifest they are ignored, or the apply fails with a conflict. The example looks like the output of kubectl get -o yaml: remove them, or say that it is output.",
 	}, findServerSet},
 	{docs.Rule{
 		ID: "envoy-wasm-runtime", Severity: docs.Error,
@@ -77,17 +77,28 @@ var inert = []struct {
 	{environment, "WASMEDGE_PLUGIN_WASI_NN_BACKEND", "WasmEdge reads no such variable; the backend is part of --nn-preload"},
 }
 
+// noEffect says why a setting has no effect at a place, "" if it may have one.
+func noEffect(at where, key string) string {
+	for _, e := range inert {
+		if e.where == at && (key == e.key || strings.HasSuffix(e.key, "/") && strings.HasPrefix(key, e.key)) {
+			return e.why
+		}
+	}
+	return ""
+}
+
 func findSetting(p *page, s *sink) {
-	check := func(o *object, at where, f field, key string) {
-		for _, e := range inert {
-			if e.where == at && (key == e.key || strings.HasSuffix(e.key, "/") && strings.HasPrefix(key, e.key)) {
-				s.key(o, f, "%s as %s has no effect: %s", quote(key), at, e.why)
-			}
+	// The setting's name is a value in some places, a key in others.
+	check := func(o *object, at where, f field) {
+		if why := noEffect(at, f.text()); why != "" {
+			s.field(o, f, "%s as %s has no effect: %s", quote(f.text()), at, why)
 		}
 	}
 	checkKeys := func(o *object, at where, f field) {
 		for _, key := range f.keys() {
-			check(o, at, f.get(key), key)
+			if why := noEffect(at, key); why != "" {
+				s.key(o, f.get(key), "%s as %s has no effect: %s", quote(key), at, why)
+			}
 		}
 	}
 	for _, o := range p.objects {
@@ -107,14 +118,14 @@ func findSetting(p *page, s *sink) {
 		checkKeys(w.object, podAnnotation, w.template.get("metadata", "annotations"))
 		for _, c := range w.containers {
 			for _, env := range c.get("env").items() {
-				check(w.object, environment, env.get("name"), env.get("name").text())
+				check(w.object, environment, env.get("name"))
 			}
 		}
 		checkKeys(w.object, nodeLabel, w.pod.get("nodeSelector"))
 		for _, term := range w.pod.get("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms").items() {
 			for _, e := range term.get("matchExpressions").items() {
 				if op := e.get("operator").text(); op == "In" || op == "Exists" {
-					check(w.object, nodeLabel, e.get("key"), e.get("key").text())
+					check(w.object, nodeLabel, e.get("key"))
 				}
 			}
 		}
@@ -125,7 +136,7 @@ func findSetting(p *page, s *sink) {
 			return key == "" || key == "node-role.kubernetes.io/control-plane"
 		}) {
 			for _, f := range tolerations {
-				check(w.object, toleratedTaint, f.get("key"), f.get("key").text())
+				check(w.object, toleratedTaint, f.get("key"))
 			}
 		}
 	}
@@ -169,10 +180,8 @@ func findConfigMapKey(p *page, s *sink) {
 
 func findServerSet(p *page, s *sink) {
 	for _, o := range p.objects {
+		// A status by itself is shown on purpose more often than not, and harmless.
 		fields := []field{o.get("metadata", "uid"), o.get("metadata", "resourceVersion"), o.get("metadata", "managedFields"), o.get("metadata", "selfLink")}
-		if o.Kind != "CustomResourceDefinition" { // its generators write an empty status
-			fields = append(fields, o.get("status"))
-		}
 		for _, f := range fields {
 			if !f.empty() {
 				s.key(o, f, "%s is set by the API server; the example looks like the output of kubectl get -o yaml", f.path)
