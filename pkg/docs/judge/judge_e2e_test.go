@@ -38,6 +38,10 @@ func inShort(f docs.Finding) string {
 // block makes a document with one example; its text starts on line 4.
 func block(text string) string { return "# A\n\n```yaml\n" + text + "```\n" }
 
+const account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n"
+
+const class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\n"
+
 const pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n"
 
 func TestFindings(t *testing.T) {
@@ -84,9 +88,9 @@ func TestFindings(t *testing.T) {
 		{"a uid of somebody's", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  uid: abc-123\n"), []string{"8:3 error server-set-field metadata.uid"}},
 		{"a resourceVersion", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  resourceVersion: \"12\"\n"), []string{"8:3 error server-set-field metadata.resourceVersion"}},
 		{"what a server printed", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  creationTimestamp: \"2025-01-31T12:00:00Z\"\n  resourceVersion: \"12\"\n  uid: 5d46f743-3f21-41ab-8896-d5f55ade6028\n"), []string{"10:3 note printed-object metadata.uid"}},
-		{"the same object twice in an example", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: x\n---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: y\n"), []string{"14:10 error immutable-field handler"}},
+		{"the same object twice in an example", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: one\n---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: two\n"), []string{"14:10 error immutable-field handler"}},
 		{"in two examples", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + "\n" + block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n    command: [a]\n"), []string{"25:5 warning immutable-field spec.containers[0].command"}},
-		{"an update that is allowed", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + "\n" + block(pod+"spec:\n  containers:\n  - name: c\n    image: y\n"), nil},
+		{"an update that is allowed", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + "\n" + block(pod+"spec:\n  containers:\n  - name: c\n    image: z\n"), nil},
 		{"labctl's stand-in gives way", block(pod+"spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n") + "\n" + block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n"), []string{"9:21 warning missing-dependency spec.runtimeClassName"}},
 		{"a removed API", block("apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata:\n  name: a\n"), []string{"4:13 error removed-api apiVersion"}},
 		{"a removed group", block("apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata:\n  name: a\n"), []string{"4:13 error removed-api apiVersion"}},
@@ -117,8 +121,9 @@ func TestFindings(t *testing.T) {
 		{"a mark that is right", "<!-- labctl: expect: rejected reason=\"no name\" -->\n\n```yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {}\n```\n", nil},
 		{"a mark that is wrong", "<!-- labctl: expect: rejected reason=\"no name\" -->\n\n```yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n```\n", []string{"3:1 error expected-rejection "}},
 		{"a mark about what nobody can judge", "<!-- labctl: expect: rejected reason=\"no name\" -->\n\n```yaml\napiVersion: widgets.example.org/v1\nkind: Widget\nmetadata: {}\n```\n", []string{"4:13 note unknown-api apiVersion"}},
-		{"another order", "<!-- labctl: after: 12 -->\n\n```yaml\n" + pod + "spec: {serviceAccountName: web, containers: [{name: c, image: x}]}\n```\n\n```yaml\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n```\n", nil},
-		{"an order that can't be", "<!-- labctl: after: 99 -->\n\n```yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n```\n", []string{"1:1 warning unknown-after "}},
+		{"another order", "<!-- labctl: after: " + docs.Sum(account)[:12] + " -->\n\n```yaml\n" + pod + "spec: {serviceAccountName: web, containers: [{name: c, image: x}]}\n```\n\n```yaml\n" + account + "```\n", nil},
+		{"an order that can't be", "<!-- labctl: after: 0123abcd -->\n\n```yaml\n" + account + "```\n", []string{"1:1 warning unknown-after "}},
+		{"no alternatives", block(class+"handler: one\n") + "\n<!-- labctl: after: 4 -->\n\n```yaml\n" + class + "handler: two\n```\n", []string{"18:10 error immutable-field handler"}},
 		{"the namespace of a command", "```bash\nkubectl apply -n one -f - <<EOF\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: two\nEOF\n```\n", []string{
 			"7:14 error namespace-mismatch metadata.namespace", "7:14 note missing-dependency metadata.namespace"}},
 	} {
@@ -170,7 +175,7 @@ func TestForeignServer(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"all right, twice", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + block(pod+"spec:\n  containers:\n  - name: c\n    image: y\n"), nil},
+		{"all right, twice", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + block(pod+"spec:\n  containers:\n  - name: c\n    image: z\n"), nil},
 		{"a mistake in a namespace that isn't there", block(pod + "  namespace: shop\nspec:\n  containers:\n  - name: c\n"), []string{
 			"8:14 note missing-dependency metadata.namespace", "11:5 error api-rejected spec.containers[0].image"}},
 		{"what only the document has", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n---\n" + pod + "spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n"), []string{
@@ -184,6 +189,7 @@ func TestForeignServer(t *testing.T) {
 				got = append(got, inShort(f))
 			}
 			slices.Sort(got)
+			slices.Sort(c.want)
 			if !slices.Equal(got, c.want) {
 				t.Errorf("got\n%s\nwant\n%s\n%+v", strings.Join(got, "\n"), strings.Join(c.want, "\n"), found)
 			}

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/isolation-stack/labctl/pkg/docs"
 )
 
@@ -185,6 +187,7 @@ func (s *session) send(ctx context.Context, o object) (accepted bool, err error)
 				return false, nil
 			}
 			for _, p := range wrong {
+				p.message = o.asWritten(p)
 				if !follows(p, mended) {
 					found = append(found, p)
 				}
@@ -218,6 +221,22 @@ func (s *session) send(ctx context.Context, o object) (accepted bool, err error)
 		}
 	}
 	return false, nil
+}
+
+// asWritten gives the message about a value of a wrong type with the word that
+// stands in the text, if YAML 1.1, which Kubernetes reads, makes another value
+// of it: yes is true.
+func (o object) asWritten(p problem) string {
+	n := o.doc.Value(o.origin.below(p.field))
+	if n == nil || n.Kind != yaml.ScalarNode || n.Style != 0 {
+		return p.message
+	}
+	for _, value := range []string{"true", "false"} {
+		if n.Value != value {
+			p.message = strings.Replace(p.message, ": "+value+" is a boolean;", ": "+n.Value+" is a boolean in YAML 1.1;", 1)
+		}
+	}
+	return p.message
 }
 
 // follows says that a problem is one of a field that labctl took out or put
@@ -409,13 +428,13 @@ func (s *session) update(ctx context.Context, o object) (accepted bool, err erro
 	for _, p := range understand(err).problems {
 		p.rule = immutableField
 		if known && before.example >= 0 {
-			if before.example != o.index {
+			if before.example != o.index && !s.follows(o.index, before.example) {
 				p.severity = docs.Warning
 			}
 			if d := difference(at(before.manifest, p.field), at(o.manifest, p.field), p.field); d != "" {
 				p.field = d
 			}
-			p.message = fmt.Sprintf("%s of line %d can't be changed to this: %s", o, before.line, p.message)
+			p.message = fmt.Sprintf("%s is in the document already (line %d) and can't be changed to this: %s", o, before.line, p.message)
 		}
 		s.refuse(o, p)
 	}

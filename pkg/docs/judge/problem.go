@@ -52,8 +52,11 @@ var (
 	cannotHandle = regexp.MustCompile(`^.* in version ".*" cannot be handled as an? [^:]+: `)
 	// sigs.k8s.io/json: UnmarshalTypeError.
 	goField = regexp.MustCompile(`Go struct field [^ .]+\.([^ ]+) of type`)
-	// k8s.io/kubernetes/pkg/registry/core/service: the ranges that flags set.
-	otherRange = regexp.MustCompile(`not in the valid range\. The range of valid (IPs|ports) is`)
+	// k8s.io/kube-openapi/pkg/validation/errors: InvalidType.
+	ofType = regexp.MustCompile(`^Invalid value: "(\w+)": must be of type (\w+): "\w+"$`)
+	// k8s.io/kubernetes/pkg/registry/core/service/ipallocator: the range that a
+	// flag sets. That of node ports is the same nearly everywhere.
+	otherRange = regexp.MustCompile(`not in the valid range\. The range of valid IPs is|does not match the current range`)
 	// Admission plug-ins that judge an object by others: PodSecurity,
 	// ResourceQuota, LimitRanger, admission policies and webhooks.
 	policy = regexp.MustCompile(`violates PodSecurity|exceeded quota|failed quota|status unknown for quota|usage per (Container|Pod|PersistentVolumeClaim)|ValidatingAdmissionPolicy|admission webhook`)
@@ -117,12 +120,14 @@ func causes(s metav1.Status) []problem {
 			continue
 		}
 		p := problem{rule: apiRejected, field: strings.TrimPrefix(c.Field, "<nil>"), message: trimValue(oneLine(c.Message))}
+		// A validation error of a custom resource names its field twice, and the
+		// type as if it were the value.
+		p.message = strings.Replace(p.message, p.field+" in body ", "", 1)
 		if c.Type == metav1.CauseTypeTypeInvalid {
 			p.rule = wrongType
+			p.message = ofType.ReplaceAllString(p.message, "it is of type $1 and must be of type $2")
 		}
-		// A validation error of a custom resource names its field twice.
-		p.message = strings.Replace(p.message, p.field+" in body ", "", 1)
-		if m := otherRange.FindStringSubmatch(c.Message); m != nil && m[1] == "IPs" {
+		if otherRange.MatchString(c.Message) {
 			p.rule = clusterDependent
 		}
 		if p.field != "" {

@@ -96,7 +96,7 @@ func TestUnderstand(t *testing.T) {
 				cause(metav1.CauseTypeTypeInvalid, "spec.m.b.c/d", `Invalid value: "integer": spec.m.b.c/d in body must be of type string: "integer"`),
 				cause(metav1.CauseTypeFieldValueInvalid, "<nil>", "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation")),
 			answer{problems: []problem{
-				{rule: wrongType, field: "spec.m.b.c/d", message: `spec.m.b.c/d: Invalid value: "integer": must be of type string: "integer"`},
+				{rule: wrongType, field: "spec.m.b.c/d", message: "spec.m.b.c/d: it is of type integer and must be of type string"},
 			}},
 		},
 		{
@@ -117,6 +117,13 @@ func TestUnderstand(t *testing.T) {
 				`Invalid value: ["172.20.0.10"]: failed to allocate IP 172.20.0.10: the provided IP (172.20.0.10) is not in the valid range. The range of valid IPs is 10.96.0.0/12`)),
 			answer{problems: []problem{{rule: clusterDependent, field: "spec.clusterIPs",
 				message: `spec.clusterIPs: Invalid value: ["172.20.0.10"]: failed to allocate IP 172.20.0.10: the provided IP (172.20.0.10) is not in the valid range. The range of valid IPs is 10.96.0.0/12`}}},
+		},
+		{
+			"one of the other family",
+			status(422, metav1.StatusReasonInvalid, "…", cause(metav1.CauseTypeFieldValueInvalid, "spec.clusterIPs",
+				`Invalid value: ["172.20.0.10"]: failed to allocate IP 172.20.0.10: the provided network does not match the current range`)),
+			answer{problems: []problem{{rule: clusterDependent, field: "spec.clusterIPs",
+				message: `spec.clusterIPs: Invalid value: ["172.20.0.10"]: failed to allocate IP 172.20.0.10: the provided network does not match the current range`}}},
 		},
 		{
 			"that of node ports is Kubernetes's",

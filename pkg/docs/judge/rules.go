@@ -46,7 +46,8 @@ var Rules = []docs.Rule{
 		ID: immutableField, Severity: docs.Error, Title: "the object is there already, and this field can't change",
 		Help: "The document has this object twice, and the API server refuses the second one as an update of the first. " +
 			"Whoever follows the document has to delete the first one, or one of them needs another name. " +
-			"It is a warning if the two stand in different examples, which may be alternatives.",
+			"It is a warning if the two stand in different examples, which may be alternatives, unless a mark says that one " +
+			"comes after the other: <!-- labctl: after: LINE -->.",
 	},
 	{
 		ID: serverSetField, Severity: docs.Error, Title: "the field is set by the API server",

@@ -239,6 +239,19 @@ func notes(all []docs.Finding, first int) []docs.Finding {
 	return kept
 }
 
+// follows says that a mark puts an example after another one, so that the two
+// aren't alternatives.
+func (s *session) follows(example, before int) bool {
+	for _, m := range s.d.Marks {
+		if m.Example == example && m.Key == "after" {
+			if i, ok := s.exampleAt(m.Value); ok && i == before {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // exampleAt gives the example at a line, or with a hash that starts like this.
 func (s *session) exampleAt(target string) (int, bool) {
 	line, err := strconv.Atoi(target)
