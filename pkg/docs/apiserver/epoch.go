@@ -163,7 +163,7 @@ func (a api) do(ctx context.Context, method, path, contentType, body string) (an
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.Body.Close()
+	defer func() { _ = r.Body.Close() }() // it was read
 	if answer, err = io.ReadAll(r.Body); err != nil {
 		return nil, nil, err
 	}

@@ -16,9 +16,9 @@ type child struct {
 	name string
 	log  string // the file of its output
 	pid  int
-	// ended is closed when the program has ended; err says how.
+	// ended is closed when the program has ended; how says it in words.
 	ended chan struct{}
-	err   error
+	how   string
 }
 
 // start runs a program in the folder dir; what it prints goes to NAME.log
@@ -41,7 +41,8 @@ func start(dir, name, path string, args ...string) (*child, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			c.err = cmd.Wait()
+			_ = cmd.Wait() // ProcessState says it
+			c.how = cmd.ProcessState.String()
 		}
 		_ = log.Close() // the child has its own descriptor
 		close(c.ended)
@@ -68,7 +69,7 @@ func (c *child) stop() {
 func (c *child) failure(err error) error {
 	select {
 	case <-c.ended:
-		err = fmt.Errorf("%w: %s ended (%v)", err, c.name, c.err)
+		err = fmt.Errorf("%w: %s ended (%v)", err, c.name, c.how)
 	default:
 	}
 	if said := tail(c.log); said != "" {
@@ -84,7 +85,7 @@ func tail(file string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was read
 	if end, err := f.Seek(0, io.SeekEnd); err == nil {
 		_, _ = f.Seek(max(0, end-size), io.SeekStart) // at worst from where it stands
 	}

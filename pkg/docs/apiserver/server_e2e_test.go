@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,7 +58,6 @@ func (u user) try(method, path, body string) (int, map[string]any) {
 	if method == http.MethodPatch {
 		kind = "application/merge-patch+json"
 	}
-	before := time.Now()
 	b, _, err := u.do(u.t.Context(), method, path, kind, body)
 	var status *statusError
 	if errors.As(err, &status) {
@@ -65,9 +65,6 @@ func (u user) try(method, path, body string) (int, map[string]any) {
 	}
 	if err != nil {
 		u.t.Fatal(err)
-	}
-	if d := time.Since(before); d > 200*time.Millisecond {
-		u.t.Logf("SLOW %s %s %s", method, path, d)
 	}
 	var out map[string]any
 	if err := json.Unmarshal(b, &out); err != nil {
@@ -102,7 +99,9 @@ func does(t *testing.T, f func(context.Context) error) {
 	}
 }
 
-func TestVersions(t *testing.T) {
+// pinned are the versions that there are.
+func pinned(t *testing.T) []string {
+	t.Helper()
 	versions, err := Versions()
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +109,11 @@ func TestVersions(t *testing.T) {
 	if len(versions) < 2 {
 		t.Fatalf("%v: want two minor versions", versions)
 	}
-	for _, v := range versions {
+	return versions
+}
+
+func TestVersions(t *testing.T) {
+	for _, v := range pinned(t) {
 		t.Run(v, func(t *testing.T) {
 			s := begin(t, Options{Version: v})
 			if s.Minor() != v {
@@ -145,7 +148,12 @@ func widgetCRD(field string) string {
 // TestReset: what one document makes the next one doesn't see, again and
 // again, and at once.
 func TestReset(t *testing.T) {
-	s := begin(t, Options{})
+	for _, v := range pinned(t) {
+		t.Run(v, func(t *testing.T) { testReset(t, begin(t, Options{Version: v})) })
+	}
+}
+
+func testReset(t *testing.T, s *Server) {
 	u := newUser(t, s)
 	does(t, s.Base)
 	var settle, reset []time.Duration
@@ -162,21 +170,28 @@ func TestReset(t *testing.T) {
 		u.must(http.MethodPost, "/apis/node.k8s.io/v1/runtimeclasses", `{"metadata": {"name": "sandbox"}, "handler": "sandbox", "overhead": {"podFixed": {"cpu": "`+strconv.Itoa(i+1)+`"}}}`)
 		u.must(http.MethodPost, "/api/v1/namespaces/demo/limitranges", `{"metadata": {"name": "limits"}, "spec": {"limits": [{"type": "Container", "max": {"memory": "`+strconv.Itoa(i+1)+`Gi"}}]}}`)
 		u.must(http.MethodPost, "/api/v1/namespaces/demo/resourcequotas", `{"metadata": {"name": "quota"}, "spec": {"hard": {"configmaps": "0"}}}`)
+		u.must(http.MethodPost, "/apis/scheduling.k8s.io/v1/priorityclasses", `{"metadata": {"name": "high"}, "value": `+strconv.Itoa(i+1)+`}`)
+		u.must(http.MethodPost, "/api/v1/namespaces/demo/services", `{"metadata": {"name": "web"}, "spec": {"type": "NodePort", "clusterIP": "10.96.0.77",
+			"ports": [{"port": 80, "nodePort": 30080}]}}`)
 		lap(&settle, s.Settle)
 		// At once in force:
 		u.must(http.MethodPost, widgets+"?fieldValidation=Strict", `{"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "`+field+`": "x"}`)
 		u.fails(http.MethodPost, "/api/v1/namespaces/demo/configmaps?dryRun=All", `{"metadata": {"name": "a"}}`, http.StatusForbidden, "exceeded quota")
 		u.fails(http.MethodPost, "/api/v1/namespaces/demo/pods?dryRun=All", pod("", strconv.Itoa(i+2)+"Gi"), http.StatusForbidden, "maximum memory usage per Container is "+strconv.Itoa(i+1)+"Gi")
-		p := u.must(http.MethodPost, "/api/v1/namespaces/demo/pods?dryRun=All", pod("sandbox", strconv.Itoa(i+1)+"Gi"))
+		p := u.must(http.MethodPost, "/api/v1/namespaces/demo/pods?dryRun=All", pod(`"runtimeClassName": "sandbox", "priorityClassName": "high", `, strconv.Itoa(i+1)+"Gi"))
 		if got := p["spec"].(map[string]any)["overhead"].(map[string]any)["cpu"]; got != strconv.Itoa(i+1) {
 			t.Errorf("overhead %v of the RuntimeClass of round %d", got, i)
+		}
+		if got := p["spec"].(map[string]any)["priority"]; got != float64(i+1) {
+			t.Errorf("priority %v of the PriorityClass of round %d", got, i)
 		}
 		lap(&reset, s.Reset)
 		// At once gone:
 		u.fails(http.MethodGet, widgets, "", http.StatusNotFound, "")
 		u.fails(http.MethodGet, crds+"/widgets.example.org", "", http.StatusNotFound, "")
 		u.fails(http.MethodPost, "/api/v1/namespaces/demo/configmaps?dryRun=All", `{"metadata": {"name": "a"}}`, http.StatusNotFound, `namespaces "demo" not found`)
-		u.fails(http.MethodPost, "/api/v1/namespaces/default/pods?dryRun=All", pod("sandbox", "1Gi"), http.StatusForbidden, `RuntimeClass "sandbox" not found`)
+		u.fails(http.MethodPost, "/api/v1/namespaces/default/pods?dryRun=All", pod(`"runtimeClassName": "sandbox", `, "1Gi"), http.StatusForbidden, `RuntimeClass "sandbox" not found`)
+		u.fails(http.MethodPost, "/api/v1/namespaces/default/pods?dryRun=All", pod(`"priorityClassName": "high", `, "1Gi"), http.StatusForbidden, "no PriorityClass with name high")
 		does(t, func(ctx context.Context) error { return s.Namespace(ctx, "demo") })
 		u.must(http.MethodPost, "/api/v1/namespaces/demo/configmaps?dryRun=All", `{"metadata": {"name": "a"}}`)
 		u.must(http.MethodPost, "/api/v1/namespaces/demo/pods?dryRun=All", pod("", "100Gi"))
@@ -185,20 +200,24 @@ func TestReset(t *testing.T) {
 			t.Error("discovery has example.org")
 		}
 	}
-	t.Logf("settle %s", settle)
-	t.Logf("reset  %s", reset)
+	slices.Sort(settle)
+	slices.Sort(reset)
+	t.Logf("median of %d: settle %s, reset %s", len(reset), settle[len(settle)/2], reset[len(reset)/2])
 }
 
-func pod(class, memory string) string {
-	if class != "" {
-		class = `"runtimeClassName": "` + class + `", `
-	}
-	return `{"metadata": {"name": "a"}, "spec": {` + class + `"containers": [{"name": "a", "image": "a", "resources": {"limits": {"memory": "` + memory + `"}}}]}}`
+// pod is one with more fields and a limit.
+func pod(fields, memory string) string {
+	return `{"metadata": {"name": "a"}, "spec": {` + fields + `"containers": [{"name": "a", "image": "a", "resources": {"limits": {"memory": "` + memory + `"}}}]}}`
 }
 
 // TestResetRestores: what belongs to the base state is put back.
 func TestResetRestores(t *testing.T) {
-	s := begin(t, Options{})
+	for _, v := range pinned(t) {
+		t.Run(v, func(t *testing.T) { testResetRestores(t, begin(t, Options{Version: v})) })
+	}
+}
+
+func testResetRestores(t *testing.T, s *Server) {
 	u := newUser(t, s)
 	does(t, s.Base)
 	does(t, func(ctx context.Context) error { return s.Namespace(ctx, "demo") })

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -93,8 +94,11 @@ func (s *store) collect(ctx context.Context) (fresh []string, err error) {
 	for seen := int64(0); seen < put.Header.Revision; {
 		select {
 		case r, ok := <-s.watch:
-			if !ok || r.Err() != nil {
-				return nil, fmt.Errorf("etcd's watch has ended: %v", r.Err())
+			if !ok {
+				return nil, errors.New("etcd's watch has ended")
+			}
+			if err := r.Err(); err != nil {
+				return nil, fmt.Errorf("etcd's watch: %w", err)
 			}
 			for _, e := range r.Events {
 				seen = e.Kv.ModRevision
