@@ -49,6 +49,9 @@ func composeFile(t text, d yamldoc.Doc) (found []docs.Finding) {
 		line, column, _ := d.FindKey("version")
 		found = append(found, t.finding(composeVersion, line, column, "Compose ignores version and warns of it: remove the line"))
 	}
+	if len(d.Duplicates) > 0 {
+		return found // another rule says so, and the loader says no more
+	}
 	if _, err := d.JSON(); err != nil {
 		return append(found, t.finding(unchecked, d.Line, 0, "the document can't be judged as Compose: %v", err))
 	}

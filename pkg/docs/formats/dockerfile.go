@@ -35,11 +35,15 @@ var dockerfile = format{
 }
 
 func checkDockerfile(t text) (found []docs.Finding) {
+	lines := t.lines()
 	report := func(r docs.Rule, line int, message string) {
+		if len(found) > maxFindings {
+			return
+		}
 		if line < 1 || line > len(t.Lines) {
 			line = 1
 		}
-		source := t.lines()[line-1]
+		source := lines[line-1]
 		column := 1 + len(source) - len(strings.TrimLeft(source, " \t"))
 		found = append(found, t.finding(r, line, column, "%s", message))
 	}

@@ -16,9 +16,9 @@ import (
 const (
 	// maxText is the size in bytes of a text that is given to a library, and
 	// maxNesting how deep its brackets may be: these parsers are recursive,
-	// and some of them need more than linear time.
-	maxText    = 256 << 10
-	maxNesting = 500
+	// and some of them need time that grows with the square of it.
+	maxText    = 64 << 10
+	maxNesting = 200
 	// maxFindings is how many findings of one text are reported.
 	maxFindings = 20
 )

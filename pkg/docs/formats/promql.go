@@ -28,6 +28,9 @@ var promql = format{
 			return promqlBlock(t)
 		}
 		for _, e := range expressions(t) {
+			if len(found) > maxFindings {
+				break
+			}
 			found = append(found, promqlErrors(e, e.Text, 0)...)
 		}
 		return found
@@ -43,11 +46,11 @@ var expressionParser = parser.NewParser(parser.Options{
 // promqlBlock judges a block: one expression, or several apart by empty lines
 // or one on each line.
 func promqlBlock(t text) (found []docs.Finding) {
-	if parses(t.Text) {
+	if judgeable(t.Text) && parses(t.Text) {
 		return nil
 	}
 	lines := strings.Split(t.Text, "\n")
-	for first := 0; first < len(lines); {
+	for first := 0; first < len(lines) && len(found) <= maxFindings; {
 		last := first
 		for last < len(lines) && strings.TrimSpace(lines[last]) != "" {
 			last++
@@ -85,13 +88,17 @@ func parses(s string) bool {
 	return err == nil
 }
 
+// maxExpression is the size in bytes of an expression that is parsed: a chain
+// of operators takes time that grows with the square of its length.
+const maxExpression = 8 << 10
+
 var quotes = regexp.MustCompile("\"(?:[^\"\\\\\n]|\\\\.)*\"|'(?:[^'\\\\\n]|\\\\.)*'|`[^`]*`")
 
 // judgeable leaves out what isn't PromQL before something is filled in, and
 // LogQL, whose rule files look the same: only that has pipes.
 func judgeable(s string) bool {
 	bare := quotes.ReplaceAllString(comment.ReplaceAllString(s, ""), `""`)
-	return !abridged(s) && !strings.ContainsAny(bare, "$|") && !strings.Contains(bare, "...") && !strings.Contains(bare, "…")
+	return len(s) <= maxExpression && !abridged(s) && !strings.ContainsAny(bare, "$|") && !strings.Contains(bare, "...") && !strings.Contains(bare, "…")
 }
 
 // promqlErrors gives the first mistake of an expression that begins after

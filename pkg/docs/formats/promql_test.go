@@ -8,6 +8,7 @@ func TestPromQLBlocks(t *testing.T) {
 		{name: "several", language: "promql", content: "# 负载\nrate(a[5m])\n\n# errors\nrate(b[5m]) /\nrate(c[5m])\n\nup\nup == 0\n"},
 		{name: "wrong", language: "promql", content: "# load\nrate(a[5m])\n\n# errors\nrate(b[5m) /\nrate(c[5m])\n", want: []string{"promql-invalid 5:10"}, message: "unexpected"},
 		{name: "variables", language: "promql", content: "rate(a{job=\"$job\"}[$__rate_interval])\n"},
+		{name: "variables beside a mistake", language: "promql", content: "a{job=\"$job\"}\n\nrate(a[5m)\n", want: []string{"promql-invalid 3:10"}},
 		{name: "left out", language: "promql", content: "rate(a{...}[5m])\n"},
 		{name: "placeholder", language: "promql", content: "rate(<metric>[5m])\n"},
 		{name: "an instant vector in rate", language: "promql", content: "rate(a)\n", want: []string{"promql-invalid 1:6"}, message: "expected type range vector"},

@@ -101,11 +101,39 @@ func nearest(v1, v0 []regoError) []regoError {
 	return v1
 }
 
+// Terms inside terms, and comprehensions inside comprehensions, that are
+// compiled: the compiler's time grows with the cube of the one (1+1+1…), and
+// exponentially with the other. No policy that is written by hand has as many.
+const (
+	maxTerms          = 100
+	maxComprehensions = 5
+)
+
+// intricate says that a module would take the compiler too long; it is only
+// parsed then.
+func intricate(m *ast.Module) bool {
+	terms, comprehensions, deepest := 0, 0, false
+	count := func(x any, by int) {
+		switch x.(type) {
+		case *ast.Term, *ast.Rule: // else is a rule inside its rule
+			terms += by
+		case *ast.ArrayComprehension, *ast.SetComprehension, *ast.ObjectComprehension, *ast.Every:
+			comprehensions += by
+		}
+		deepest = deepest || terms > maxTerms || comprehensions > maxComprehensions
+	}
+	ast.NewBeforeAfterVisitor(
+		func(x any) bool { count(x, 1); return false },
+		func(x any) { count(x, -1) },
+	).Walk(m)
+	return deepest
+}
+
 // compileRego gives the mistakes of a module that stands alone: functions
 // that it doesn't define may be those of other files of its package.
 func compileRego(source string, version ast.RegoVersion) []regoError {
 	module, err := ast.ParseModuleWithOpts("", source, ast.ParserOptions{RegoVersion: version})
-	if err != nil || module == nil {
+	if err != nil || module == nil || intricate(module) {
 		return regoErrors(source, err)
 	}
 	c := ast.NewCompiler().WithDefaultRegoVersion(version).WithEnablePrintStatements(true)
@@ -196,7 +224,7 @@ func constraintSource(t text, d yamldoc.Doc, source *yaml.Node, at string, versi
 		return nil
 	}
 	parts := []text{t.scalar(d, entry, at+".rego")}
-	open := false // something is there that isn't known, such as a library that is no string
+	open := false // the policy isn't compiled: a library is no string, or a module is intricate
 	for i, lib := range items(field(source, "libs")) {
 		if !isString(lib) || abridged(lib.Value) {
 			open = true
@@ -230,6 +258,7 @@ func constraintSource(t text, d yamldoc.Doc, source *yaml.Node, at string, versi
 		if i == 0 && !slices.ContainsFunc(module.Rules, func(r *ast.Rule) bool { return r.Head.Ref()[0].String() == "violation" }) {
 			report(part, []regoError{{module.Package.Location.Row, module.Package.Location.Col, "it has no rule named violation"}})
 		}
+		open = open || intricate(module)
 		modules[part.field] = module
 	}
 	if len(found) > 0 || open {

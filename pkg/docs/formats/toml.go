@@ -26,8 +26,11 @@ var containerdTables = docs.Rule{
 
 var tomlFormat = format{
 	name: "TOML", rules: []docs.Rule{tomlInvalid},
-	is: func(t text) bool { return t.Language == "toml" && !abridged(t.Text) },
+	is:   func(t text) bool { return t.Language == "toml" && !abridged(t.Text) },
 	check: func(t text) []docs.Finding {
+		if deepKey(t.Text) {
+			return []docs.Finding{t.finding(unchecked, 1, 0, "a key has more than %d parts, too many to be judged as TOML", maxKey)}
+		}
 		var content map[string]any
 		_, err := toml.Decode(t.Text, &content)
 		if err == nil {
@@ -49,6 +52,19 @@ var containerd = format{
 	check: checkContainerd,
 }
 
+// maxKey is how many parts a key may have: the library keeps each prefix of it.
+const maxKey = 100
+
+func deepKey(s string) bool {
+	for line := range strings.Lines(s) {
+		key, _, _ := strings.Cut(line, "=")
+		if strings.Count(key, ".") > maxKey {
+			return true
+		}
+	}
+	return false
+}
+
 const (
 	criV2 = "io.containerd.grpc.v1.cri"
 	criV3 = "io.containerd.cri.v1."
@@ -66,6 +82,9 @@ func checkContainerd(t text) (found []docs.Finding) {
 	var file struct {
 		Version int                       `toml:"version"`
 		Plugins map[string]map[string]any `toml:"plugins"`
+	}
+	if deepKey(t.Text) {
+		return nil
 	}
 	meta, err := toml.Decode(t.Text, &file)
 	if err != nil {
