@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"errors"
 	"io"
 	"path"
 	"regexp"
@@ -90,8 +91,9 @@ func (s *shell) parse() {
 		var end int
 		var failed error
 		for stmt, err := range s.parser.StmtsSeq(read) {
-			if failed = err; err != nil {
-				break
+			// No break: the parser may give an error twice, even after that.
+			if failed = errors.Join(failed, err); failed != nil {
+				continue
 			}
 			s.run(stmt, nil)
 			end = int(stmt.End().Offset())

@@ -36,54 +36,57 @@ func briefFindings(d docs.Document) []string {
 	return got
 }
 
+// blockCases are documents with their examples and findings.
+var blockCases = map[string]struct {
+	text string
+	want []string
+	// findings are those expected.
+	findings []string
+}{
+	"fence":             {"```yaml\na: 1\n\nb: 2\n```\n", []string{"1:1-5 fence yaml |2:1 a: 1 |3:1  |4:1 b: 2"}, nil},
+	"no newline at end": {"```yaml\na: 1\n```", []string{"1:1-3 fence yaml |2:1 a: 1"}, nil},
+	"tildes":            {"~~~ yaml\n```\n~~~~\n", []string{"1:1-3 fence yaml |2:1 ```"}, nil},
+	"longer fence": {"````md\n```yaml\na: 1\n```\n````\n", []string{
+		"1:1-5 fence md |2:1 ```yaml |3:1 a: 1 |4:1 ```"}, nil},
+	"shorter end":      {"````\na\n```\n", []string{"1:1-3 fence  |2:1 a |3:1 ```"}, []string{"1:1 unclosed-fence"}},
+	"end with text":    {"```\na\n```yaml\n```\n", []string{"1:1-4 fence  |2:1 a |3:1 ```yaml"}, nil},
+	"indented fence":   {"   ```yaml\n   a:\n     b: 1\n  c: 1\n  ```\n", []string{"1:4-5 fence yaml |2:4 a: |3:4   b: 1 |4:3 c: 1"}, nil},
+	"empty":            {"```yaml\n```\n", []string{}, nil},
+	"empty, unclosed":  {"a\n\n```yaml\n", []string{}, []string{"3:1 unclosed-fence"}},
+	"spans are none":   {"a ``` b ``` c\n", []string{}, nil},
+	"info with ticks":  {"``` a`b\n", []string{}, nil},
+	"words of info":    {"```YAML {1,3} title=\"x\"\na\n```\n", []string{"1:1-3 fence yaml |2:1 a"}, nil},
+	"info in braces":   {"``` { .yaml .annotate }\na\n```\n", []string{"1:1-3 fence yaml |2:1 a"}, nil},
+	"info with path":   {"```yaml:a/b.yaml\na\n```\n", []string{"1:1-3 fence yaml |2:1 a"}, nil},
+	"in a list":        {"1. a\n\n   ```yaml\n   a:\n     b: 1\n\n   c: 1\n   ```\n", []string{"3:4-8 fence yaml |4:4 a: |5:4   b: 1 |6:1  |7:4 c: 1"}, nil},
+	"in a list, lazy":  {"- ```yaml\n  a: 1\nb\n", []string{"1:3-2 fence yaml |2:3 a: 1"}, []string{"1:3 unclosed-fence"}},
+	"in a quote":       {"> ```yaml\n> a: 1\n>   b\n>\n> ```\n", []string{"1:3-5 fence yaml |2:3 a: 1 |3:3   b |4:2 "}, nil},
+	"in quote of list": {"- > ```yaml\n  > a: 1\n  > ```\n", []string{"1:5-3 fence yaml |2:5 a: 1"}, nil},
+	"wide characters":  {"> 说明\n>\n> - 例子：\n>\n>   ```yaml\n>   键: 值\n>   ```\n", []string{"5:5-7 fence yaml |6:5 键: 值"}, nil},
+	"indented":         {"a\n\n    b: 1\n\n      c\n\n\nd\n", []string{"3:5-5 indented  |3:5 b: 1 |4:1  |5:5   c"}, nil},
+	"indented by tab":  {"a\n\n\tb: 1\n\t\tc\n", []string{"3:2-4 indented  |3:2 b: 1 |4:2 \tc"}, nil},
+	"not in paragraph": {"a\n    b: 1\n", []string{}, nil},
+	"tab in a list":    {"-\t```yaml\n\ta: 1\n\t  b: 1\n\t```\n", []string{"1:3-4 fence yaml |2:2 a: 1 |3:2   b: 1"}, nil},
+	"CRLF":             {"```yaml\r\na: 1\r\n\r\n```\r\n", []string{"1:1-4 fence yaml |2:1 a: 1 |3:1 "}, nil},
+	"CR":               {"```yaml\ra: 1\r```\r", []string{"1:1-3 fence yaml |2:1 a: 1"}, nil},
+	"byte order mark":  {"\ufeff```yaml\na: 1\n```\n", []string{"1:1-3 fence yaml |2:1 a: 1"}, nil},
+	"invalid UTF-8": {"\xff\xfe bad\n\n```yaml\na: \xff\xff\n```\n", []string{"3:1-5 fence yaml |4:1 a: \ufffd\ufffd"},
+		[]string{"1:1 invalid-utf8"}},
+	"front matter":        {"---\ntitle: a\nfence: |\n  ```yaml\n---\n\n```yaml\na: 1\n```\n", []string{"7:1-9 fence yaml |8:1 a: 1"}, nil},
+	"front matter, TOML":  {"+++\ntitle = '''\n```\n'''\n+++\n```yaml\na: 1\n```\n", []string{"6:1-8 fence yaml |7:1 a: 1"}, nil},
+	"front matter, CRLF":  {"---\r\ntitle: a\r\n...\r\n\r\n    code\r\n", []string{"5:5-5 indented  |5:5 code"}, nil},
+	"two breaks":          {"---\n\n```yaml\na: 1\n```\n\n---\n", []string{"3:1-5 fence yaml |4:1 a: 1"}, nil},
+	"two breaks and text": {"---\nSome text\n```yaml\na: 1\n```\n---\n", []string{"3:1-5 fence yaml |4:1 a: 1"}, nil},
+	"in HTML":             {"<details>\n<summary>a</summary>\n\n```yaml\na: 1\n```\n\n</details>\n", []string{"4:1-6 fence yaml |5:1 a: 1"}, nil},
+	"in a comment":        {"<!--\n```yaml\na: 1\n```\n-->\n", []string{}, nil},
+	"in an admonition":    {"!!! note \"a\"\n    text\n\n    ```yaml\n    a:\n      b: 1\n    ```\n\nend\n", []string{"4:5-7 fence yaml |5:5 a: |6:5   b: 1"}, nil},
+	"in a tab":            {"=== \"One\"\n\n    ```yaml\n    a: 1\n    ```\n\n=== \"Two\"\n    ```yaml\n    b: 1\n    ```\n", []string{"3:5-5 fence yaml |4:5 a: 1", "8:5-10 fence yaml |9:5 b: 1"}, nil},
+	"no admonition":       {"!!!\n    a\n\n===\n\n    b\n", []string{"6:5-6 indented  |6:5 b"}, nil},
+	"after setext":        {"a\n===\n\n```yaml\na: 1\n```\n", []string{"4:1-6 fence yaml |5:1 a: 1"}, nil},
+}
+
 func TestBlocks(t *testing.T) {
-	for name, c := range map[string]struct {
-		text string
-		want []string
-		// findings are those expected.
-		findings []string
-	}{
-		"fence":             {"```yaml\na: 1\n\nb: 2\n```\n", []string{"1:1-5 fence yaml |2:1 a: 1 |3:1  |4:1 b: 2"}, nil},
-		"no newline at end": {"```yaml\na: 1\n```", []string{"1:1-3 fence yaml |2:1 a: 1"}, nil},
-		"tildes":            {"~~~ yaml\n```\n~~~~\n", []string{"1:1-3 fence yaml |2:1 ```"}, nil},
-		"longer fence": {"````md\n```yaml\na: 1\n```\n````\n", []string{
-			"1:1-5 fence md |2:1 ```yaml |3:1 a: 1 |4:1 ```"}, nil},
-		"shorter end":      {"````\na\n```\n", []string{"1:1-3 fence  |2:1 a |3:1 ```"}, []string{"1:1 unclosed-fence"}},
-		"end with text":    {"```\na\n```yaml\n```\n", []string{"1:1-4 fence  |2:1 a |3:1 ```yaml"}, nil},
-		"indented fence":   {"   ```yaml\n   a:\n     b: 1\n  c: 1\n  ```\n", []string{"1:4-5 fence yaml |2:4 a: |3:4   b: 1 |4:3 c: 1"}, nil},
-		"empty":            {"```yaml\n```\n", []string{}, nil},
-		"empty, unclosed":  {"a\n\n```yaml\n", []string{}, []string{"3:1 unclosed-fence"}},
-		"spans are none":   {"a ``` b ``` c\n", []string{}, nil},
-		"info with ticks":  {"``` a`b\n", []string{}, nil},
-		"words of info":    {"```YAML {1,3} title=\"x\"\na\n```\n", []string{"1:1-3 fence yaml |2:1 a"}, nil},
-		"info in braces":   {"``` { .yaml .annotate }\na\n```\n", []string{"1:1-3 fence yaml |2:1 a"}, nil},
-		"info with path":   {"```yaml:a/b.yaml\na\n```\n", []string{"1:1-3 fence yaml |2:1 a"}, nil},
-		"in a list":        {"1. a\n\n   ```yaml\n   a:\n     b: 1\n\n   c: 1\n   ```\n", []string{"3:4-8 fence yaml |4:4 a: |5:4   b: 1 |6:1  |7:4 c: 1"}, nil},
-		"in a list, lazy":  {"- ```yaml\n  a: 1\nb\n", []string{"1:3-2 fence yaml |2:3 a: 1"}, []string{"1:3 unclosed-fence"}},
-		"in a quote":       {"> ```yaml\n> a: 1\n>   b\n>\n> ```\n", []string{"1:3-5 fence yaml |2:3 a: 1 |3:3   b |4:2 "}, nil},
-		"in quote of list": {"- > ```yaml\n  > a: 1\n  > ```\n", []string{"1:5-3 fence yaml |2:5 a: 1"}, nil},
-		"wide characters":  {"> 说明\n>\n> - 例子：\n>\n>   ```yaml\n>   键: 值\n>   ```\n", []string{"5:5-7 fence yaml |6:5 键: 值"}, nil},
-		"indented":         {"a\n\n    b: 1\n\n      c\n\n\nd\n", []string{"3:5-5 indented  |3:5 b: 1 |4:1  |5:5   c"}, nil},
-		"indented by tab":  {"a\n\n\tb: 1\n\t\tc\n", []string{"3:2-4 indented  |3:2 b: 1 |4:2 \tc"}, nil},
-		"not in paragraph": {"a\n    b: 1\n", []string{}, nil},
-		"tab in a list":    {"-\t```yaml\n\ta: 1\n\t  b: 1\n\t```\n", []string{"1:3-4 fence yaml |2:2 a: 1 |3:2   b: 1"}, nil},
-		"CRLF":             {"```yaml\r\na: 1\r\n\r\n```\r\n", []string{"1:1-4 fence yaml |2:1 a: 1 |3:1 "}, nil},
-		"CR":               {"```yaml\ra: 1\r```\r", []string{"1:1-3 fence yaml |2:1 a: 1"}, nil},
-		"byte order mark":  {"\ufeff```yaml\na: 1\n```\n", []string{"1:1-3 fence yaml |2:1 a: 1"}, nil},
-		"invalid UTF-8": {"\xff\xfe bad\n\n```yaml\na: \xff\xff\n```\n", []string{"3:1-5 fence yaml |4:1 a: \ufffd\ufffd"},
-			[]string{"1:1 invalid-utf8"}},
-		"front matter":        {"---\ntitle: a\nfence: |\n  ```yaml\n---\n\n```yaml\na: 1\n```\n", []string{"7:1-9 fence yaml |8:1 a: 1"}, nil},
-		"front matter, TOML":  {"+++\ntitle = '''\n```\n'''\n+++\n```yaml\na: 1\n```\n", []string{"6:1-8 fence yaml |7:1 a: 1"}, nil},
-		"front matter, CRLF":  {"---\r\ntitle: a\r\n...\r\n\r\n    code\r\n", []string{"5:5-5 indented  |5:5 code"}, nil},
-		"two breaks":          {"---\n\n```yaml\na: 1\n```\n\n---\n", []string{"3:1-5 fence yaml |4:1 a: 1"}, nil},
-		"two breaks and text": {"---\nSome text\n```yaml\na: 1\n```\n---\n", []string{"3:1-5 fence yaml |4:1 a: 1"}, nil},
-		"in HTML":             {"<details>\n<summary>a</summary>\n\n```yaml\na: 1\n```\n\n</details>\n", []string{"4:1-6 fence yaml |5:1 a: 1"}, nil},
-		"in a comment":        {"<!--\n```yaml\na: 1\n```\n-->\n", []string{}, nil},
-		"in an admonition":    {"!!! note \"a\"\n    text\n\n    ```yaml\n    a:\n      b: 1\n    ```\n\nend\n", []string{"4:5-7 fence yaml |5:5 a: |6:5   b: 1"}, nil},
-		"in a tab":            {"=== \"One\"\n\n    ```yaml\n    a: 1\n    ```\n\n=== \"Two\"\n    ```yaml\n    b: 1\n    ```\n", []string{"3:5-5 fence yaml |4:5 a: 1", "8:5-10 fence yaml |9:5 b: 1"}, nil},
-		"no admonition":       {"!!!\n    a\n\n===\n\n    b\n", []string{"6:5-6 indented  |6:5 b"}, nil},
-		"after setext":        {"a\n===\n\n```yaml\na: 1\n```\n", []string{"4:1-6 fence yaml |5:1 a: 1"}, nil},
-	} {
+	for name, c := range blockCases {
 		t.Run(name, func(t *testing.T) {
 			d := Markdown("a.md", []byte(c.text))
 			if got := briefs(d); !reflect.DeepEqual(got, c.want) {

@@ -42,10 +42,10 @@ func parseMark(text string) (m docs.Mark, problem string) {
 	for rest != "" {
 		if field := markField.FindStringSubmatch(rest); field != nil {
 			if field[1] != "reason" {
-				return m, fmt.Sprintf("The mark %s has no field %q, only reason", m.Key, field[1])
+				return m, fmt.Sprintf("The mark %s has no field %q, only reason", cut(m.Key), cut(field[1]))
 			}
 			if m.Reason != "" {
-				return m, fmt.Sprintf("The mark %s has two reasons", m.Key)
+				return m, fmt.Sprintf("The mark %s has two reasons", cut(m.Key))
 			}
 			m.Reason = strings.TrimSpace(field[2] + field[3] + field[4])
 			rest = strings.TrimSpace(rest[len(field[0]):])
@@ -53,7 +53,7 @@ func parseMark(text string) (m docs.Mark, problem string) {
 		}
 		word := markWord.FindStringSubmatch(rest)
 		if word == nil || m.Value != "" || m.Reason != "" {
-			return m, fmt.Sprintf("The mark %s can't be read from %q on; it is `%s`", m.Key, cut(rest), usage(m.Key))
+			return m, fmt.Sprintf("The mark %s can't be read from %q on; it is `%s`", cut(m.Key), cut(rest), usage(m.Key))
 		}
 		m.Value, rest = word[1], rest[len(word[0]):]
 	}
@@ -64,21 +64,21 @@ func check(m docs.Mark) string {
 	switch m.Key {
 	case Skip, Expect:
 		if m.Key == Skip && m.Value != "" || m.Key == Expect && m.Value != Rejected {
-			return fmt.Sprintf("The value %q of the mark %s isn't known; it is `%s`", m.Value, m.Key, usage(m.Key))
+			return fmt.Sprintf("The value %q of the mark %s isn't known; it is `%s`", cut(m.Value), m.Key, usage(m.Key))
 		}
 		if m.Reason == "" {
 			return fmt.Sprintf("The mark %s has no reason; it is `%s`", m.Key, usage(m.Key))
 		}
 	case Namespace:
 		if !namespaceName.MatchString(m.Value) {
-			return fmt.Sprintf("%q is no name of a namespace; it is `%s`", m.Value, usage(m.Key))
+			return fmt.Sprintf("%q is no name of a namespace; it is `%s`", cut(m.Value), usage(m.Key))
 		}
 	case After:
 		if m.Value == "" {
 			return fmt.Sprintf("The mark after names no example; it is `%s`", usage(m.Key))
 		}
 	default:
-		return fmt.Sprintf("The mark %q isn't known; it is one of skip, expect, namespace and after", m.Key)
+		return fmt.Sprintf("The mark %q isn't known; it is one of skip, expect, namespace and after", cut(m.Key))
 	}
 	return ""
 }
