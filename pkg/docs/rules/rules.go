@@ -63,8 +63,19 @@ type sink struct {
 	count   int
 }
 
+// full says whether nothing more is said of an example.
+func (s *sink) full(e *docs.Example) bool {
+	if s.example != e {
+		s.example, s.count = e, 0
+	}
+	return s.count >= maxFindings
+}
+
 // field reports a field of an object.
 func (s *sink) field(o *object, f field, format string, args ...any) {
+	if s.full(o.example) {
+		return
+	}
 	line, column, _ := o.doc.Find(f.path)
 	if last := s.object(o, f.path, line, column, format, args...); last != nil {
 		if endLine, endColumn, ok := o.doc.End(f.path); ok {
@@ -76,6 +87,9 @@ func (s *sink) field(o *object, f field, format string, args ...any) {
 // key reports a field of an object at its key, where it is the key that is
 // wrong.
 func (s *sink) key(o *object, f field, format string, args ...any) {
+	if s.full(o.example) {
+		return
+	}
 	line, column, _ := o.doc.FindKey(f.path)
 	s.object(o, f.path, line, column, format, args...)
 }
@@ -91,12 +105,10 @@ func (s *sink) object(o *object, path string, line, column int, format string, a
 // place reports a place in an example's text; it gives nil if there are too
 // many findings already.
 func (s *sink) place(e *docs.Example, line, column int, format string, args ...any) *docs.Finding {
-	if s.example != e {
-		s.example, s.count = e, 0
-	}
-	if s.count++; s.count > maxFindings {
+	if s.full(e) {
 		return nil
 	}
+	s.count++
 	message := fmt.Sprintf(format, args...)
 	if s.count == maxFindings {
 		message += fmt.Sprintf(" (no more than %d of these are listed for one example)", maxFindings)

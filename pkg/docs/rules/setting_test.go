@@ -28,7 +28,7 @@ spec:
       - {key: node-role.kubernetes.io/master, effect: NoSchedule}
       affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: node-role.kubernetes.io/master, operator: Exists}]}]}}}
       containers: [{name: a, image: nginx, env: [{name: WASMEDGE_WASI_SOCKET, value: "1"}]}]
-`}, []string{`9:9 securityContext.seccompProfile`, `11:22 "node-role.kubernetes.io/master" as label that chooses nodes`, `13:15 as taint that is tolerated`, `14:128 as label`, `15:57 "WASMEDGE_WASI_SOCKET" as environment variable reads no such variable`}},
+`}, []string{`9:9 securityContext.seccompProfile`, `11:22 "node-role.kubernetes.io/master" as label that chooses nodes`, `13:15 as taint that is tolerated`, `14:128 as label`, `15:57 "WASMEDGE_WASI_SOCKET" as environment variable has no effect: WasmEdge reads no such variable`}},
 		{"where they belong", []string{`
 apiVersion: v1
 kind: Namespace
