@@ -61,6 +61,8 @@ func TestParseMark(t *testing.T) {
 	}
 }
 
+const mark, other, code = `<!-- labctl: skip reason="x" -->`, `<!-- labctl: namespace: demo -->`, "\n\n```yaml\na: 1\n```\n"
+
 // markCases are documents with their marks and findings.
 var markCases = map[string]struct {
 	text string
@@ -104,7 +106,6 @@ var markCases = map[string]struct {
 }
 
 func TestMarks(t *testing.T) {
-	const mark, other, code = `<!-- labctl: skip reason="x" -->`, `<!-- labctl: namespace: demo -->`, "\n\n```yaml\na: 1\n```\n"
 	for name, c := range markCases {
 		t.Run(name, func(t *testing.T) {
 			d := Markdown("a.md", []byte(c.text))

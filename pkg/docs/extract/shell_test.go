@@ -28,6 +28,8 @@ func streamBriefs(text string) (streams, findings []string) {
 	return streams, briefFindings(d)
 }
 
+const manifest = "apiVersion: v1|kind: Pod|"
+
 // streamCases are shell blocks with their streams.
 var streamCases = map[string]struct {
 	script string // the block's text; its first line is line 2
@@ -107,7 +109,6 @@ var streamCases = map[string]struct {
 }
 
 func TestStreams(t *testing.T) {
-	const manifest = "apiVersion: v1|kind: Pod|"
 	for name, c := range streamCases {
 		t.Run(name, func(t *testing.T) {
 			got, findings := streamBriefs("```bash\n" + c.script + "```\n")
