@@ -5,9 +5,9 @@ PAYLOAD := internal/payload/files
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
 # The end-to-end tests build a node image from nothing where there is none.
 E2E_TIMEOUT := 80m
-E2E_PACKAGES := ./e2e ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm
+E2E_PACKAGES := ./e2e ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm ./pkg/docs/crds
 
-.PHONY: lab test build payload doctor unit e2e lint bench cross
+.PHONY: lab test build payload doctor unit e2e lint bench bench-docs cross
 
 lab: doctor
 	bin/labctl run --all --keep
@@ -51,3 +51,7 @@ lint:
 
 bench: doctor
 	go run ./internal/bench
+
+# The schema phase of labctl docs validate beside kubeconform: no cluster.
+bench-docs: payload
+	go run ./internal/bench -part docs

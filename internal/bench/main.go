@@ -1,6 +1,8 @@
-// Command bench times labctl up beside plain kind, alternating, with the same
-// node image and engine, and prints the ratio; and what labctl itself takes:
-// its peak memory and the time of labctl list.
+// Command bench times labctl beside others, alternating in one run, and prints
+// ratios. Its parts are cluster: labctl up beside plain kind, with the same
+// node image and engine, and what labctl itself takes, its peak memory and the
+// time of labctl list; and docs: the schema phase of labctl docs validate
+// beside kubeconform.
 package main
 
 import (
@@ -35,18 +37,31 @@ func main() { os.Exit(bench()) }
 
 func bench() int {
 	n := flag.Int("n", 5, "runs of each")
+	part := flag.String("part", "", "cluster or docs; both if it isn't given")
 	binary := flag.String("labctl", "bin/labctl", "labctl to time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *n, *binary); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 1
+	if *part != "" && *part != "cluster" && *part != "docs" {
+		fmt.Fprintf(os.Stderr, "bench: no part %q: cluster or docs\n", *part)
+		return 2
+	}
+	if *part != "cluster" {
+		if err := benchDocs(ctx, *n); err != nil {
+			fmt.Fprintln(os.Stderr, "bench, docs:", err)
+			return 1
+		}
+	}
+	if *part != "docs" {
+		if err := benchCluster(ctx, *n, *binary); err != nil {
+			fmt.Fprintln(os.Stderr, "bench, cluster:", err)
+			return 1
+		}
 	}
 	return 0
 }
 
-func run(ctx context.Context, n int, binary string) error {
+func benchCluster(ctx context.Context, n int, binary string) error {
 	dir, err := os.MkdirTemp("", "labctl-bench-")
 	if err != nil {
 		return err
