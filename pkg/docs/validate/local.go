@@ -83,42 +83,29 @@ func (l *local) Prepare(ctx context.Context, kinds map[schema.GroupKind]bool) er
 	return nil
 }
 
-// missing are the definitions of kinds that aren't installed yet. A definition
-// costs the API server CPU time and memory, so there are no others; but of
-// a group of which a kind is used that it doesn't have, all are there, to name
-// the ones that it has.
+// missing are the definitions of kinds that aren't installed yet; of the user's
+// all of a group.
 func (l *local) missing(kinds map[schema.GroupKind]bool) ([]*unstructured.Unstructured, error) {
-	groups := map[string]bool{}
-	for k := range kinds {
-		groups[k.Group] = true
-	}
+	wanted, err := crds.ForKinds(slices.Collect(maps.Keys(kinds)))
 	// A labctl of go install carries none: their kinds are unknown to it.
-	known, err := crds.ForGroups(slices.Collect(maps.Keys(groups)))
 	if err != nil && !errors.Is(err, payload.ErrMissing) {
 		return nil, err
 	}
-	known = crds.Override(known, l.own)
-	has := map[schema.GroupKind]bool{}
-	for _, d := range known {
-		has[defines(d)] = true
-	}
-	whole := map[string]bool{}
+	used := map[string]bool{}
 	for k := range kinds {
-		whole[k.Group] = whole[k.Group] || !has[k]
+		used[k.Group] = true
 	}
-	return slices.DeleteFunc(known, func(d *unstructured.Unstructured) bool {
-		k := defines(d)
-		wanted := (kinds[k] || whole[k.Group]) && !l.installed[d.GetName()]
-		l.installed[d.GetName()] = l.installed[d.GetName()] || wanted
-		return !wanted
+	var own []*unstructured.Unstructured
+	for _, d := range l.own {
+		if group, _, _ := unstructured.NestedString(d.Object, "spec", "group"); used[group] {
+			own = append(own, d)
+		}
+	}
+	return slices.DeleteFunc(crds.Override(wanted, own), func(d *unstructured.Unstructured) bool {
+		there := l.installed[d.GetName()]
+		l.installed[d.GetName()] = true
+		return there
 	}), nil
-}
-
-// defines is the kind that a CustomResourceDefinition defines.
-func defines(definition *unstructured.Unstructured) schema.GroupKind {
-	group, _, _ := unstructured.NestedString(definition.Object, "spec", "group")
-	kind, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "kind")
-	return schema.GroupKind{Group: group, Kind: kind}
 }
 
 func (l *local) Version() string { return l.server.Version() }

@@ -103,19 +103,3 @@ func TestCluster(t *testing.T) {
 		}
 	}
 }
-
-// TestCorpus judges the documents of the environment variable LABCTL_DOCS.
-func TestCorpus(t *testing.T) {
-	root := os.Getenv("LABCTL_DOCS")
-	if root == "" {
-		t.Skip("LABCTL_DOCS names no folder of documents")
-	}
-	for range 2 {
-		began := time.Now()
-		out, err := Run(t.Context(), Options{Root: root, Judge: Local(apiserver.Options{}, "")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%d documents, %d findings in %v", out.Documents, len(out.Findings), time.Since(began).Round(10*time.Millisecond))
-	}
-}
