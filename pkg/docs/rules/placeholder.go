@@ -11,10 +11,15 @@ import (
 
 var placeholderRules = []rule{
 	{docs.Rule{
-		ID: "unresolved-placeholder", Severity: docs.Warning,
+		ID: "unresolved-placeholder", Severity: docs.Note,
 		Title: "a placeholder stands where a value must be",
-		Help:  "The example can't be applied as it is: nobody replaces <name>, ${NAME}, CHANGEME or ... in YAML that goes to the API server. Give a value that works, or tell the reader to replace it and mark the example with <!-- labctl: skip reason=\"…\" -->. Kubernetes expands $(NAME) alone, and that only in command, args and env.",
+		Help:  "The example can't be applied before the reader has replaced <name>, YOUR_NAME, CHANGEME or \"...\" by a value of their own. A value that works makes the example one that can be tried, and tested; where there is none, say so with <!-- labctl: skip reason=\"…\" -->.",
 	}, findPlaceholder},
+	{docs.Rule{
+		ID: "unexpanded-variable", Severity: docs.Warning,
+		Title: "a shell variable that nothing expands",
+		Help:  "Neither kubectl nor the API server knows ${NAME}, and a shell expands nothing in a here-document whose delimiter is quoted (<<'EOF'), so the object gets the text as it is. Write <<EOF, pipe the file through envsubst, or give the value. Kubernetes itself expands $(NAME), in command, args and env alone.",
+	}, findVariable},
 	{docs.Rule{
 		ID: "template-not-rendered", Severity: docs.Note,
 		Title: "the example is a template, not an object",
@@ -41,32 +46,38 @@ var (
 var free = map[string]bool{
 	"annotations": true, "data": true, "stringData": true, "binaryData": true, "description": true,
 	"message": true, "command": true, "args": true, "script": true, "source": true, "rego": true,
-	"expr": true, "summary": true, "status": true, "example": true, "pattern": true, "default": true, "x-kubernetes-validations": true,
+	"expr": true, "summary": true, "status": true, "parameters": true, "example": true, "pattern": true, "default": true, "x-kubernetes-validations": true,
 }
 
 func findPlaceholder(p *page, s *sink) {
-	substituted := p.words["envsubst"] || p.words["sed"] || p.words["flux"] || p.words["kustomize"] || p.words["yq"]
 	for _, o := range p.objects {
 		if template(o) != "" {
 			continue
 		}
-		_, builtIn := builtInGroups[o.group]
-		quoted := o.example.Origin == docs.Heredoc && p.quotedHeredoc(o.example)
 		o.strings(func(f field) {
 			value := f.text()
 			if m := pem.FindStringSubmatch(value); m != nil {
 				s.field(o, f, "the PEM block has %s in place of its content, so nothing can be verified with it", quote(m[1]))
-				return
-			}
-			if strings.Contains(value, "\n") {
-				return
-			}
-			switch found := placeholder(value); {
-			case found != "":
+			} else if found := placeholder(value); found != "" {
 				s.field(o, f, "%s is a placeholder; the example can't be applied until it is replaced", quote(found))
+			}
+		})
+	}
+}
+
+func findVariable(p *page, s *sink) {
+	// Programs that fill in such variables.
+	substituted := slices.ContainsFunc([]string{"envsubst", "sed", "flux", "kustomize", "yq", "clusterctl"}, func(w string) bool { return p.words[w] })
+	for _, o := range p.objects {
+		_, builtIn := builtInGroups[o.group]
+		inHeredoc := o.example.Origin == docs.Heredoc
+		quoted := inHeredoc && p.quotedHeredoc(o.example)
+		o.strings(func(f field) {
+			switch value := f.text(); {
+			case strings.Contains(value, "\n") || placeholder(value) != "":
 			case quoted && dollar.MatchString(value):
 				s.field(o, f, "%s stays as it is: the here-document's delimiter is quoted, so the shell doesn't expand it", quote(dollar.FindString(value)))
-			case builtIn && !substituted && o.example.Origin != docs.Heredoc && braces.MatchString(value):
+			case builtIn && !substituted && !inHeredoc && braces.MatchString(value):
 				s.field(o, f, "%s stays as it is: neither kubectl nor the API server expands it", quote(braces.FindString(value)))
 			}
 		})
@@ -75,6 +86,9 @@ func findPlaceholder(p *page, s *sink) {
 
 // placeholder gives the placeholder in a value, "" if there is none.
 func placeholder(value string) string {
+	if strings.Contains(value, "\n") {
+		return ""
+	}
 	if dots.MatchString(value) {
 		return value
 	}

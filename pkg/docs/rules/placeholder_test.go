@@ -13,14 +13,6 @@ spec:
     path: /<卷 路径>
   storageClassName: "..."
 `}, []string{`5:9 "<your-volume>"`, `8:13 "YOUR_DOMAIN"`, `9:11 "<卷 路径>"`, `10:21 "..."`}},
-		{"variable that nobody expands", []string{`
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: ${TEAM}-prod
-`}, []string{`5:9 "${TEAM}" stays as it is: neither kubectl`}},
-		{"quoted here-document", []string{"#!\ncat <<'EOF' | kubectl apply -f -\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: $TEAM\nEOF"}, []string{`6:9 "$TEAM" stays as it is: the here-document`}},
-		{"here-document that the shell expands", []string{"#!\nkubectl apply -f - <<EOF\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: ${TEAM}\nEOF"}, nil},
 		{"PEM block", []string{`
 apiVersion: kyverno.io/v1
 kind: ClusterPolicy
@@ -31,7 +23,6 @@ spec:
     ...
     -----END PUBLIC KEY-----
 `}, []string{`6:15 the PEM block has "..."`}},
-		{"envsubst", []string{"#!\nenvsubst < ns.yaml | kubectl apply -f -", "apiVersion: v1\nkind: Namespace\nmetadata: {name: \"${TEAM}\"}"}, nil},
 		{"what Kubernetes, shells and people read", []string{`
 apiVersion: v1
 kind: Pod
@@ -53,8 +44,35 @@ data:
   index.html: <html>
   url: ${HOST}
 `}, nil},
-		{"other programs expand it", []string{"apiVersion: tekton.dev/v1\nkind: Task\nmetadata: {name: a}\nspec: {image: \"${IMAGE}\"}"}, nil},
 		{"names that only look so", []string{"apiVersion: v1\nkind: Namespace\nmetadata: {name: my-todo, labels: {op: INSERT_BEFORE, size: xx, v: a...b}}"}, nil},
+	}
+	cases["unexpanded-variable"] = []example{
+		{"variable that nobody expands", []string{`
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: ${TEAM}-prod
+`}, []string{`5:9 "${TEAM}" stays as it is: neither kubectl`}},
+		{"quoted here-document", []string{"#!\ncat <<'EOF' | kubectl apply -f -\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: $TEAM\nEOF"}, []string{`6:9 "$TEAM" stays as it is: the here-document`}},
+		{"here-document that the shell expands", []string{"#!\nkubectl apply -f - <<EOF\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: ${TEAM}\nEOF"}, nil},
+		{"envsubst", []string{"#!\nenvsubst < ns.yaml | kubectl apply -f -", "apiVersion: v1\nkind: Namespace\nmetadata: {name: \"${TEAM}\"}"}, nil},
+		{"other programs expand it", []string{"apiVersion: tekton.dev/v1\nkind: Task\nmetadata: {name: a}\nspec: {image: \"${IMAGE}\"}"}, nil},
+		{"Kubernetes, a shell or another program expands it", []string{`
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  containers:
+  - name: a
+    image: nginx
+    args: ["${HOME}", "$(POD)"]
+    env: [{name: A, value: "$(POD)"}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a}
+data: {a: "${B}"}
+`}, nil},
 	}
 	cases["template-not-rendered"] = []example{
 		{"quoted", []string{`
@@ -73,6 +91,7 @@ metadata:
 `}, []string{`4:1 {{ }} isn't rendered`}},
 		{"Argo's own templates", []string{"apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: a}\nspec: {template: {metadata: {name: \"{{name}}\"}}}"}, nil},
 		{"in a ConfigMap", []string{"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {t: \"{{ range . }}\"}"}, nil},
+		{"a provisioner's own template", []string{"apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: a}\nparameters: {path: \"{{ .PVC.Name }}\"}"}, nil},
 		{"broken otherwise", []string{"apiVersion: v1\nkind: Service\n  x: {{}}: ["}, nil},
 	}
 }

@@ -121,7 +121,7 @@ func labelList(labels map[string]string) string {
 func findTemplateMismatch(p *page, s *sink) {
 	for _, w := range p.workloads {
 		by := labelSelector(w.get("spec", "selector"))
-		if w.custom && by.known && !by.everything() && !by.matches(w.labels) {
+		if w.custom && len(w.labels) > 0 && by.known && !by.everything() && !by.matches(w.labels) {
 			s.field(w.object, w.get("spec", "selector"), "the selector doesn't match the labels of the Pod template below: %s", labelList(w.labels))
 		}
 	}

@@ -49,6 +49,7 @@ spec: {selector: {matchLabels: {app: web-app}}}
 	cases["selector-template-mismatch"] = []example{
 		{"Rollout", []string{rollout("b")}, []string{`6:3 doesn't match the labels of the Pod template below: "app=b"`}},
 		{"right", []string{rollout("a")}, nil},
+		{"template is left out in part", []string{"apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\nspec: {selector: {matchLabels: {app: a}}, template: {spec: {containers: [{name: a, image: nginx}]}}}"}, nil},
 		{"the API server says it", []string{"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: b}}, spec: {containers: [{name: a, image: nginx}]}}}"}, nil},
 	}
 	cases["service-port-unmatched"] = []example{

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"strings"
+
 	"github.com/isolation-stack/labctl/pkg/docs"
 	"github.com/isolation-stack/labctl/pkg/docs/yamldoc"
 )
@@ -47,6 +49,9 @@ func findDuplicateKey(p *page, s *sink) {
 	p.documents(func(e *docs.Example, doc yamldoc.Doc) {
 		for _, part := range doc.Split() {
 			for _, d := range part.Duplicates {
+				if strings.HasSuffix(d.Path, "<<") { // several merges
+					continue
+				}
 				if last := s.place(e, d.Line, d.Column, "%s is already given on line %d; only one of the two values can count", quote(d.Path), e.At(d.FirstLine, 1).Line); last != nil {
 					last.Field, last.Object = d.Path, title(part)
 				}

@@ -61,6 +61,7 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: b}
 `}, nil},
+		{"several merges", []string{"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  <<: &a {x: y}\n  <<: &b {z: y}"}, nil},
 		{"the same key elsewhere", []string{`
 apiVersion: v1
 kind: Pod
