@@ -20,6 +20,7 @@ import (
 func (d *document) blocks() {
 	nesting := &nesting{}
 	root := d.parser(nesting).Parse(text.NewReader(d.source.text))
+	marked := bytes.Contains(d.source.text, []byte(markPrefix))
 	var heading []byte
 	_ = ast.Walk(root, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if !entering {
@@ -31,17 +32,21 @@ func (d *document) blocks() {
 			if n.Lines().Len() > 0 {
 				d.headings = append(d.headings, d.source.at(n.Lines().At(0).Start))
 			}
-			d.scan(n)
+			if marked {
+				d.scan(n)
+			}
 		case *ast.FencedCodeBlock:
 			d.fence(n, heading)
 		case *ast.CodeBlock:
 			d.indented(n, heading)
 		case *ast.HTMLBlock:
-			if n.HTMLBlockType != ast.HTMLBlockType1 { // <pre>, <script>: code
+			if marked && n.HTMLBlockType != ast.HTMLBlockType1 { // <pre>, <script>: code
 				d.scan(n)
 			}
 		case *ast.Paragraph, *ast.TextBlock:
-			d.scan(n)
+			if marked {
+				d.scan(n)
+			}
 		}
 		return ast.WalkContinue, nil
 	})
@@ -64,7 +69,7 @@ func (d *document) parser(n *nesting) parser.Parser {
 		util.Prioritized(container{parser.NewBlockquoteParser(), n}, 800),
 	}
 	fence, paragraph := fenceParser{parser.NewFencedCodeBlockParser()}, parser.NewParagraphParser()
-	if d.mdx() {
+	if d.mdx {
 		blocks = append(blocks,
 			util.Prioritized(mdxFence{fence}, 700),
 			util.Prioritized(anyIndent{paragraph}, 1000))

@@ -10,6 +10,9 @@ import (
 	"github.com/isolation-stack/labctl/pkg/docs"
 )
 
+// markPrefix is what a comment with a mark begins with.
+const markPrefix = "labctl:"
+
 // comment is one that says something to labctl.
 type comment struct {
 	docs.Position
@@ -24,7 +27,7 @@ type comment struct {
 // backslash are none. Its time is linear in the block's length.
 func (d *document) scan(n ast.Node) {
 	opener, closer := []byte("<!--"), []byte("-->")
-	if d.mdx() {
+	if d.mdx {
 		opener, closer = []byte("{/*"), []byte("*/}")
 	}
 	_, html := n.(*ast.HTMLBlock)
@@ -50,7 +53,7 @@ func (d *document) scan(n ast.Node) {
 			if c.open {
 				end = len(inside)
 			}
-			about, ours := strings.CutPrefix(strings.TrimSpace(string(inside[:end])), "labctl:")
+			about, ours := strings.CutPrefix(strings.TrimSpace(string(inside[:end])), markPrefix)
 			if ours {
 				c.text, c.Position = about, d.source.at(in.offset(i))
 				d.comments = append(d.comments, c)

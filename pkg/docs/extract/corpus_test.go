@@ -134,3 +134,19 @@ func TestCorpusRest(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkCorpus extracts all documents one after another.
+func BenchmarkCorpus(b *testing.B) {
+	files := corpus(b)
+	size := 0
+	for _, data := range files {
+		size += len(data)
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		for path, data := range files {
+			Markdown(path, data)
+		}
+	}
+}

@@ -11,6 +11,7 @@ package extract
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ const (
 // Markdown gives the examples, marks and findings of a document. Path is only
 // handed on, except that its ending .mdx tells that the document is MDX.
 func Markdown(path string, data []byte) docs.Document {
-	d := &document{Document: docs.Document{Path: path}}
+	d := &document{Document: docs.Document{Path: path}, mdx: strings.EqualFold(filepath.Ext(path), ".mdx")}
 	if len(data) > MaxSize {
 		d.find(tooLarge, docs.Position{Line: 1}, fmt.Sprintf(
 			"The document has more than %d bytes and isn't looked at; split it.", MaxSize))
@@ -61,6 +62,7 @@ func Markdown(path string, data []byte) docs.Document {
 // document is one that is being read.
 type document struct {
 	docs.Document
+	mdx    bool
 	source source
 	// comments are those that hold a mark, in order.
 	comments []comment
@@ -73,8 +75,6 @@ type document struct {
 	found int
 	full  bool
 }
-
-func (d *document) mdx() bool { return strings.HasSuffix(strings.ToLower(d.Path), ".mdx") }
 
 // find adds a finding.
 func (d *document) find(rule docs.Rule, at docs.Position, message string) {
