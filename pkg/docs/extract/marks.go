@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
@@ -15,7 +14,7 @@ const (
 	Skip      = "skip"      // the example isn't judged
 	Expect    = "expect"    // the example is to be judged as the value says
 	Namespace = "namespace" // objects without a namespace belong there
-	After     = "after"     // what the example at a line, or of an id, creates is there
+	After     = "after"     // another example, of a line or a digest, comes first
 )
 
 // Rejected is the value of Expect: the example is to be refused.
@@ -92,7 +91,7 @@ func usage(key string) string {
 	case Namespace:
 		return "labctl: namespace: NAME"
 	case After:
-		return "labctl: after: LINE"
+		return "labctl: after: LINE-or-DIGEST"
 	}
 	return "labctl: KEY: VALUE"
 }
@@ -136,10 +135,6 @@ func (d *document) attach() {
 			continue
 		}
 		taken[place{m.Key, first}] = true
-		if line, err := strconv.Atoi(m.Value); m.Key == After && err == nil && !d.stands(line, first) {
-			d.find(markInvalid, c.Position, fmt.Sprintf("No example before this one stands at line %d.", line))
-			continue
-		}
 		for m.Example = first; m.Example < end; m.Example++ {
 			d.Marks = append(d.Marks, m)
 		}
@@ -162,20 +157,6 @@ func (d *document) concerned(mark docs.Position) (first, end int) {
 		first++
 	}
 	return first, end
-}
-
-// stands tells whether an example before another one stands at a line.
-func (d *document) stands(line, example int) bool {
-	i := sort.Search(example, func(i int) bool { return d.Examples[i].Line > line }) - 1
-	for ; i >= 0; i-- {
-		if d.Examples[i].EndLine >= line {
-			return true
-		}
-		if d.Examples[i].Origin == docs.Fenced || d.Examples[i].Origin == docs.Indented {
-			return false
-		}
-	}
-	return false
 }
 
 func before(a, b docs.Position) bool {
