@@ -34,7 +34,7 @@ var containerRules = []rule{
 	{docs.Rule{
 		ID: "quantity-implausible", Severity: docs.Warning,
 		Title: "a quantity that can hardly be meant",
-		Help:  "Memory and storage are in bytes: 512 is half a kilobyte, and 512m (milli) is half a byte; write 512Mi. CPU is in cores: 500 is five hundred of them; write 500m for half a core.",
+		Help:  "Memory and storage are in bytes: 512 is half a kilobyte; write 512Mi. CPU is in cores: 500 is five hundred of them; write 500m for half a core.",
 	}, findQuantity},
 	{docs.Rule{
 		ID: "volume-unmounted", Severity: docs.Warning,
@@ -142,7 +142,8 @@ func findQuantity(p *page, s *sink) {
 			}
 			switch name {
 			case "memory", "storage", "ephemeral-storage":
-				if q.CmpInt64(leastBytes) < 0 {
+				// Of fractions of a byte (512m) the API server warns.
+				if q.CmpInt64(leastBytes) < 0 && q.MilliValue()%1000 == 0 {
 					s.field(o, f, "%s of %s is %d bytes; a unit such as Mi or Gi is missing or wrong", name, quote(text), q.Value())
 				}
 			case "cpu":

@@ -10,7 +10,7 @@ var referenceRules = []rule{
 	{docs.Rule{
 		ID: "reference-missing", Severity: docs.Note,
 		Title: "a Pod needs an object that the document doesn't show",
-		Help:  "A Pod waits in ContainerCreating or CreateContainerConfigError until the ConfigMap, Secret or PersistentVolumeClaim that it names exists, and Pods of a workload are refused while their ServiceAccount is missing. No example of the document defines it, and no command makes it. Show where it comes from, or set optional: true.",
+		Help:  "A Pod waits in ContainerCreating or CreateContainerConfigError until the ConfigMap, Secret or PersistentVolumeClaim that it names exists. No example of the document defines it, and no command makes it. Show where it comes from, or set optional: true.",
 	}, findReference},
 	{docs.Rule{
 		ID: "reference-key-missing", Severity: docs.Warning,
@@ -65,7 +65,7 @@ func needs(w *workload) []need {
 	for _, secret := range w.pod.get("imagePullSecrets").items() {
 		add("Secret", secret, "name")
 	}
-	if w.Kind != "Pod" { // for a Pod the API server says it
+	if w.custom { // of Kubernetes' own workloads the API server says it
 		add("ServiceAccount", w.pod, "serviceAccountName")
 	}
 	return found

@@ -13,18 +13,13 @@ var runtimeRules = []rule{
 	{docs.Rule{
 		ID: "runtime-class-unknown", Severity: docs.Warning,
 		Title: "a RuntimeClass that neither the document nor a common runtime brings",
-		Help:  "Pods that name a RuntimeClass which doesn't exist are refused at admission, so the API server accepts the workload, which then makes no Pods (for a Pod itself it says so at once: missing-dependency). No cluster has a class for runc: leave runtimeClassName out for the default runtime. For any other, show the RuntimeClass in the document.",
+		Help:  "Pods that name a RuntimeClass which doesn't exist are refused at admission, so the workload is accepted and makes no Pods. This rule is about the Pod templates of custom resources; for those of Kubernetes the API server itself says it (missing-dependency). No cluster has a class for runc: leave runtimeClassName out for the default runtime. For any other, show the RuntimeClass in the document.",
 	}, findRuntimeClassUnknown},
 	{docs.Rule{
 		ID: "runtime-handler-unknown", Severity: docs.Note,
 		Title: "a handler that no runtime sets up by itself",
 		Help:  "The handler of a RuntimeClass is the name of a runtime in the configuration of containerd or CRI-O. No runtime is set up under this name by itself, and the document shows no such configuration: Pods of the class stay in ContainerCreating. Show the configuration, or use the handler that the runtime's installer makes.",
 	}, findHandlerUnknown},
-	{docs.Rule{
-		ID: "runtime-class-conflict", Severity: docs.Warning,
-		Title: "one RuntimeClass with different handlers",
-		Help:  "The handler of a RuntimeClass can't be changed: who follows the document to the end gets \"field is immutable\" for the second one. Use one handler, or two names.",
-	}, findRuntimeClassConflict},
 	{docs.Rule{
 		ID: "wasm-annotation-not-passed", Severity: docs.Warning,
 		Title: "an annotation for the runtime that containerd doesn't pass on",
@@ -44,8 +39,8 @@ var classes = regexp.MustCompile(`^(crun|gvisor|nvidia(-\w+)*|kata-\S+|(peerpod|
 
 const nodeGroup = "node.k8s.io"
 
-// findRuntimeClassUnknown looks at Pod templates: of a Pod the API server says
-// it.
+// findRuntimeClassUnknown looks at the templates of which an API server knows
+// nothing.
 func findRuntimeClassUnknown(p *page, s *sink) {
 	defined := map[string]bool{}
 	for _, o := range p.objects {
@@ -56,7 +51,7 @@ func findRuntimeClassUnknown(p *page, s *sink) {
 	for _, w := range p.workloads {
 		f := w.pod.get("runtimeClassName")
 		name := f.text()
-		if w.is("", "Pod") || name == "" || defined[name] || classes.MatchString(name) || open.MatchString(name) {
+		if !w.custom || name == "" || defined[name] || classes.MatchString(name) || open.MatchString(name) {
 			continue
 		}
 		s.field(w.object, f, "RuntimeClass %s is defined nowhere in the document, and no common runtime brings it: Pods of it are refused", quote(name))
@@ -79,25 +74,6 @@ func findHandlerUnknown(p *page, s *sink) {
 		handler := f.text()
 		if o.is(nodeGroup, "RuntimeClass") && handler != "" && !configured[handler] && !handlers.MatchString(handler) && !open.MatchString(handler) {
 			s.field(o, f, "handler %s is the name of no runtime that sets itself up, and the document shows no configuration of it", quote(handler))
-		}
-	}
-}
-
-func findRuntimeClassConflict(p *page, s *sink) {
-	first := map[string]*object{}
-	for _, o := range p.objects {
-		handler := o.get("handler").text()
-		if !o.is(nodeGroup, "RuntimeClass") || o.Name == "" || handler == "" {
-			continue
-		}
-		before := first[o.Name]
-		if before == nil {
-			first[o.Name] = o
-			continue
-		}
-		if old := before.get("handler").text(); old != handler {
-			line, _, _ := before.doc.Find(before.get("handler").path)
-			s.field(o, o.get("handler"), "RuntimeClass %s has the handler %s here and %s on line %d; a handler can't be changed", quote(o.Name), quote(handler), quote(old), before.example.At(line, 1).Line)
 		}
 	}
 }

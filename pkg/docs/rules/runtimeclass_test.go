@@ -4,15 +4,15 @@ func init() {
 	class := func(name, handler string) string {
 		return "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: " + name + "}\nhandler: " + handler
 	}
-	deployment := func(class string) string {
-		return "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  template:\n    spec:\n      runtimeClassName: " + class
+	rollout := func(class string) string {
+		return "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\nspec:\n  template:\n    spec:\n      runtimeClassName: " + class + "\n      containers: [{name: a, image: nginx}]"
 	}
 	cases["runtime-class-unknown"] = []example{
-		{"runc", []string{deployment("runc")}, []string{`8:25 RuntimeClass "runc" is defined nowhere`}},
-		{"another is defined", []string{class("wasmedge", "wasmedge"), deployment("wasm")}, []string{`15:25 RuntimeClass "wasm"`}},
-		{"defined later", []string{deployment("sandbox"), class("sandbox", "runsc")}, nil},
-		{"brought by runtimes", []string{deployment("gvisor"), deployment("kata-qemu"), deployment("wasmtime-spin-v2"), deployment("nvidia"), deployment("wasmedge")}, nil},
-		{"a Pod is the API server's", []string{"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {runtimeClassName: runc}"}, nil},
+		{"runc", []string{rollout("runc")}, []string{`8:25 RuntimeClass "runc" is defined nowhere`}},
+		{"another is defined", []string{class("wasmedge", "wasmedge"), rollout("wasm")}, []string{`15:25 RuntimeClass "wasm"`}},
+		{"defined later", []string{rollout("sandbox"), class("sandbox", "runsc")}, nil},
+		{"brought by runtimes", []string{rollout("gvisor"), rollout("kata-qemu"), rollout("wasmtime-spin-v2"), rollout("nvidia"), rollout("wasmedge")}, nil},
+		{"the API server's own", []string{"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {template: {spec: {runtimeClassName: runc, containers: [{name: a, image: nginx}]}}}"}, nil},
 	}
 	cases["runtime-handler-unknown"] = []example{
 		{"no table", []string{class("wasm", "wasm")}, []string{`5:10 handler "wasm"`}},
@@ -20,10 +20,6 @@ func init() {
 		{"containerd's table, version 3", []string{class("wasm", "wasm"), "#!toml\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.wasm.options]"}, nil},
 		{"CRI-O's table", []string{class("wasm", "wasm"), "#!toml\n[crio.runtime.runtimes.wasm]"}, nil},
 		{"known", []string{class("a", "runsc"), class("b", "kata"), class("c", "crun"), class("d", "kata-clh"), class("e", "spin"), class("f", "runhcs-wcow-process")}, nil},
-	}
-	cases["runtime-class-conflict"] = []example{
-		{"two handlers", []string{class("wasm", "crun"), class("wasm", "wasmtime")}, []string{`12:10 handler "wasmtime" here and "crun" on line 5`}},
-		{"the same twice", []string{class("wasm", "crun"), class("wasm", "crun"), class("other", "runsc")}, nil},
 	}
 	annotated := `
 apiVersion: apps/v1

@@ -19,11 +19,6 @@ var settingRules = []rule{
 		Help:  "The program reads its configuration from keys of this ConfigMap that have fixed names; without one of them it doesn't start.",
 	}, findConfigMapKey},
 	{docs.Rule{
-		ID: "server-set-field", Severity: docs.Note,
-		Title: "a field that the API server sets",
-		Help:  "uid, resourceVersion, managedFields and selfLink come from the API server; in a manifest they are ignored, or the apply fails with a conflict. The example looks like the output of kubectl get -o yaml: remove them, or say that it is output.",
-	}, findServerSet},
-	{docs.Rule{
 		ID: "envoy-wasm-runtime", Severity: docs.Error,
 		Title: "a WebAssembly runtime that Envoy doesn't have",
 		Help:  "The name of the runtime in vm_config is that of an extension which is built into Envoy: envoy.wasm.runtime.v8, .wamr, .wasmtime or .null. Istio's proxy has v8 (and null). Envoy refuses a listener with any other.",
@@ -51,7 +46,8 @@ const (
 )
 
 // inert are settings that have no effect where they stand; a key that ends in
-// "/" stands for all that begin so.
+// "/" stands for all that begin so. Those of which the API server warns
+// (seccomp, sysctls, critical Pods) aren't here.
 var inert = []struct {
 	where where
 	key   string
@@ -61,10 +57,6 @@ var inert = []struct {
 	{podLabel, "linkerd.io/inject", "Linkerd reads it as an annotation: move it to metadata.annotations"},
 	{namespaceAnnotation, "istio-injection", "Istio reads it as a label: move it to metadata.labels"},
 	{namespaceAnnotation, "pod-security.kubernetes.io/", "Pod Security admission reads labels: move it to metadata.labels"},
-	{podAnnotation, "seccomp.security.alpha.kubernetes.io/", "ignored since Kubernetes 1.27: use securityContext.seccompProfile"},
-	{podAnnotation, "container.seccomp.security.alpha.kubernetes.io/", "ignored since Kubernetes 1.27: use securityContext.seccompProfile"},
-	{podAnnotation, "security.alpha.kubernetes.io/", "ignored since Kubernetes 1.11: use spec.securityContext.sysctls"},
-	{podAnnotation, "scheduler.alpha.kubernetes.io/critical-pod", "ignored since Kubernetes 1.16: use priorityClassName"},
 	{podAnnotation, "scheduler.alpha.kubernetes.io/tolerations", "ignored: use spec.tolerations"},
 	{podAnnotation, "scheduler.alpha.kubernetes.io/affinity", "ignored: use spec.affinity"},
 	{podAnnotation, "pod.beta.kubernetes.io/init-containers", "ignored: use spec.initContainers"},
@@ -173,19 +165,6 @@ func findConfigMapKey(p *page, s *sink) {
 				if !o.get("data").empty() && !o.get("data").has(key) {
 					s.key(o, o.get("data"), "%s reads the key %s of this ConfigMap, which isn't there", k.program, quote(key))
 				}
-			}
-		}
-	}
-}
-
-func findServerSet(p *page, s *sink) {
-	for _, o := range p.objects {
-		// A status by itself is shown on purpose more often than not, and harmless.
-		fields := []field{o.get("metadata", "uid"), o.get("metadata", "resourceVersion"), o.get("metadata", "managedFields"), o.get("metadata", "selfLink")}
-		for _, f := range fields {
-			if !f.empty() {
-				s.key(o, f, "%s is set by the API server; the example looks like the output of kubectl get -o yaml", f.path)
-				break
 			}
 		}
 	}
