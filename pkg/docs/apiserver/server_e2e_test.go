@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 )
 
@@ -260,6 +261,43 @@ func testResetRestores(t *testing.T, s *Server) {
 		if list := u.must(http.MethodGet, widgets, "")["items"].([]any); len(list) != 1 {
 			t.Errorf("%d widgets", len(list))
 		}
+	}
+}
+
+// TestInstall: a definition that labctl installs is as one of the API.
+func TestInstall(t *testing.T) {
+	for _, v := range pinned(t) {
+		t.Run(v, func(t *testing.T) {
+			s := begin(t, Options{Version: v})
+			u := newUser(t, s)
+			var definition map[string]any
+			if err := json.Unmarshal([]byte(`{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", `+widgetCRD("colour")[1:]), &definition); err != nil {
+				t.Fatal(err)
+			}
+			definitions := []*unstructured.Unstructured{{Object: definition}}
+			does(t, func(ctx context.Context) error { return s.Install(ctx, definitions) })
+			does(t, s.Base)
+			before := time.Now()
+			for range 2 {
+				does(t, func(ctx context.Context) error { return s.Namespace(ctx, "demo") })
+				u.must(http.MethodPost, widgets+"?fieldValidation=Strict", `{"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "colour": "red"}`)
+				u.fails(http.MethodPost, widgets+"?fieldValidation=Strict", `{"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "x"}, "size": "1"}`, http.StatusBadRequest, `unknown field "size"`)
+				u.fails(http.MethodPost, widgets, `{"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "x"}, "colour": 1}`, http.StatusUnprocessableEntity, "must be of type string")
+				does(t, s.Reset)
+				u.fails(http.MethodGet, "/api/v1/namespaces/demo", "", http.StatusNotFound, "")
+			}
+			// The API server itself makes nothing else of it, and lets it change.
+			names := u.must(http.MethodGet, crds+"/widgets.example.org", "")["status"].(map[string]any)["acceptedNames"]
+			if got := fmt.Sprint(names); got != "map[kind:Widget listKind:WidgetList plural:widgets singular:widget]" {
+				t.Error(got)
+			}
+			u.must(http.MethodPatch, crds+"/widgets.example.org", widgetCRD("size"))
+			does(t, s.Settle)
+			does(t, func(ctx context.Context) error { return s.Namespace(ctx, "demo") })
+			u.must(http.MethodPost, widgets+"?fieldValidation=Strict", `{"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "size": "1"}`)
+			does(t, s.Reset)
+			t.Logf("took %s", time.Since(before))
+		})
 	}
 }
 
