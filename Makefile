@@ -7,7 +7,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
 E2E_TIMEOUT := 80m
 E2E_PACKAGES := ./e2e ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm ./pkg/docs/crds
 
-.PHONY: lab test build payload doctor unit e2e lint bench bench-docs cross
+.PHONY: lab test build payload doctor unit e2e lint bench bench-docs cross docs-accuracy
 
 lab: doctor
 	bin/labctl run --all --keep
@@ -55,3 +55,10 @@ bench: doctor
 # The schema phase of labctl docs validate beside kubeconform: no cluster.
 bench-docs: payload
 	go run ./internal/bench -part docs
+
+# What labctl says of a tree of documents beside a map of it made by hand; both
+# lie outside of this repository.
+DOCS := $(or $(LABCTL_DOCS),../shared/corpus)
+docs-accuracy: build
+	@test -d $(DOCS) || { echo "docs-accuracy: there is no $(DOCS); LABCTL_DOCS names a tree of documents, LABCTL_CORPUS_MAP its map"; exit 2; }
+	bin/labctl docs validate --fail-on never -o json $(DOCS) | LABCTL_DOCS=$(DOCS) go run ./internal/docsaccuracy -report -
