@@ -33,7 +33,7 @@ type format struct {
 	check func(text) []docs.Finding
 }
 
-var all = []format{rego, promql, dockerfile, tomlFormat, containerd, yamlFormat, jsonFormat, compose, otel, componentConfig}
+var all = []format{rego, promql, dockerfile, tomlFormat, containerd, yamlFormat, jsonFormat, compose, otel, prometheus, componentConfig}
 
 var unchecked = docs.Rule{
 	ID: "format-unchecked", Severity: docs.Note,

@@ -33,6 +33,12 @@ func texts(path string, e *docs.Example, parsed []yamldoc.Doc) []text {
 	if e.Language == "json" && len(parsed) == 0 && len(e.Text) <= maxText {
 		parsed = yamldoc.Parse(e.Text) // which JSON is, too
 	}
+	// Objects between which the "---" is missing are judged one by one.
+	var parts []yamldoc.Doc
+	for _, d := range parsed {
+		parts = append(parts, d.Split()...)
+	}
+	parsed = parts
 	whole := text{Example: *e, docs: parsed, path: path, example: e, exact: true}
 	found := []text{whole}
 	for _, d := range parsed {
