@@ -53,9 +53,9 @@ func TestFindings(t *testing.T) {
 		{"a Pod that is all right", block(pod + "spec:\n  containers:\n  - name: c\n    image: nginx:1.27\n"), nil},
 		{"unknown and required fields", block("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: a\nspec:\n  replica: 1\n  template:\n    spec:\n      containers:\n      - name: c\n"), []string{
 			"9:3 error unknown-field spec.replica",
-			"8:1 error api-rejected spec.selector",
-			"10:3 error api-rejected spec.template.metadata.labels",
-			"13:9 error api-rejected spec.template.spec.containers[0].image",
+			"8:1 error missing-field spec.selector",
+			"10:3 error missing-field spec.template.metadata.labels",
+			"13:9 error missing-field spec.template.spec.containers[0].image",
 		}},
 		{"what is misplaced is one mistake", block(pod + "spec:\n  containers:\n  - name: c\n    image: x\n    volumeMounts: [{name: v, mountPath: /v}]\n    volumes:\n    - name: v\n      emptyDir: {}\n"), []string{
 			"13:5 error unknown-field spec.containers[0].volumes",
@@ -88,6 +88,16 @@ func TestFindings(t *testing.T) {
 		{"a uid of somebody's", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  uid: abc-123\n"), []string{"8:3 error server-set-field metadata.uid"}},
 		{"a resourceVersion", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  resourceVersion: \"12\"\n"), []string{"8:3 error server-set-field metadata.resourceVersion"}},
 		{"what a server printed", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  creationTimestamp: \"2025-01-31T12:00:00Z\"\n  resourceVersion: \"12\"\n  uid: 5d46f743-3f21-41ab-8896-d5f55ade6028\n"), []string{"10:3 note printed-object metadata.uid"}},
+		{"a status, which nobody writes", block("apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  nodeNam: n\nstatus:\n  phase: Running\n"), []string{
+			"10:1 note printed-object status", "9:3 warning unknown-field spec.nodeNam"}},
+		{"an empty one, as generators leave it", block("apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  creationTimestamp: null\nspec:\n  nodeNam: n\n  containers: [{name: c, image: x}]\nstatus: {}\n"), []string{"10:3 error unknown-field spec.nodeNam"}},
+		{"a namespace that nobody can create", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: appNs\ndat: {}\n"), []string{
+			"8:14 error api-rejected metadata.namespace", "9:1 error unknown-field dat"}},
+		{"a RuntimeClass that nobody can create", block(pod + "spec:\n  runtimeClassName: Sand_box\n  containers:\n  - name: c\n    image: x\n"), []string{"9:21 error api-rejected spec.runtimeClassName", "9:21 error api-rejected spec.runtimeClassName"}},
+		{"an excerpt", block("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: a\nspec:\n  # ...\n  replicas: \"3\"\n"), []string{
+			"10:13 error wrong-type spec.replicas", "8:1 note missing-field spec.selector"}},
+		{"a placeholder", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: <the name>\n"), []string{"7:9 note api-rejected metadata.name"}},
+		{"a family of addresses", block("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  ipFamilies: [IPv6]\n  ports:\n  - port: 80\n"), []string{"9:16 warning cluster-dependent spec.ipFamilies[0]"}},
 		{"the same object twice in an example", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: one\n---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: a\nhandler: two\n"), []string{"14:10 error immutable-field handler"}},
 		{"in two examples", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + "\n" + block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n    command: [a]\n"), []string{"25:5 warning immutable-field spec.containers[0].command"}},
 		{"an update that is allowed", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + "\n" + block(pod+"spec:\n  containers:\n  - name: c\n    image: z\n"), nil},
@@ -114,7 +124,7 @@ func TestFindings(t *testing.T) {
 		{"a webhook is judged, and then in nobody's way", block("apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata:\n  name: a\nwebhooks:\n- name: a.example.com\n  sideEffects: None\n  admissionReviewVersions: [v1]\n  clientConfig: {service: {name: a, namespace: default}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n---\napiVersion: v1\nkind: ResourceQuota\nmetadata:\n  name: a\nspec:\n  hard: {configmaps: 0}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\n"), nil},
 		{"a list", block("apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata:\n    name: a\n  dat: {}\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {}\n"), []string{
 			"11:3 error unknown-field items[0].dat",
-			"14:3 error api-rejected items[1].metadata.name",
+			"14:3 error missing-field items[1].metadata.name",
 		}},
 		{"a name to be generated", block("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: a-\n"), nil},
 		{"an Eviction isn't applied", block("apiVersion: policy/v1\nkind: Eviction\nmetadata:\n  name: a\n"), []string{"5:7 note not-judged kind"}},
@@ -177,7 +187,7 @@ func TestForeignServer(t *testing.T) {
 	}{
 		{"all right, twice", block(pod+"spec:\n  containers:\n  - name: c\n    image: x\n") + block(pod+"spec:\n  containers:\n  - name: c\n    image: z\n"), nil},
 		{"a mistake in a namespace that isn't there", block(pod + "  namespace: shop\nspec:\n  containers:\n  - name: c\n"), []string{
-			"8:14 note missing-dependency metadata.namespace", "11:5 error api-rejected spec.containers[0].image"}},
+			"8:14 note missing-dependency metadata.namespace", "11:5 error missing-field spec.containers[0].image"}},
 		{"what only the document has", block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n---\n" + pod + "spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n"), []string{
 			"15:21 note missing-dependency spec.runtimeClassName"}},
 		{"a CRD of the document", block(crd + "---\napiVersion: example.com/v1\nkind: Db\nmetadata:\n  name: a\n"), []string{"27:7 note not-judged kind"}},

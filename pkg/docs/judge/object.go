@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,6 +88,12 @@ func (s *session) refuse(o object, p problem) {
 	if severity := cmp.Or(p.severity, severities[p.rule]); severity != docs.Note {
 		s.refused = true
 	}
+	if o.printed != "" && p.rule == missingField {
+		return // output is often an excerpt
+	}
+	if p.rule == missingField && o.excerpt() || o.standsFor(p) {
+		p.severity = docs.Note
+	}
 	if o.template {
 		p.message = "the Pods made from it are refused: " + p.message
 	}
@@ -95,26 +102,57 @@ func (s *session) refuse(o object, p problem) {
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$`)
 
-// printed says whether a manifest is what an API server printed.
-func printed(m map[string]any) bool {
-	return uuid.MatchString(text(m, "metadata", "uid")) &&
-		(text(m, "metadata", "resourceVersion") != "" || text(m, "metadata", "creationTimestamp") != "")
+// printed gives the field that shows that a manifest is what an API server
+// printed, "" if none does: nobody writes a status, or a uid with a version.
+func printed(m map[string]any) string {
+	uid := text(m, "metadata", "uid")
+	switch {
+	case uuid.MatchString(uid) && (text(m, "metadata", "resourceVersion") != "" || text(m, "metadata", "creationTimestamp") != ""):
+		return "metadata.uid"
+	case uid == "" && filled(m["status"]):
+		return "status"
+	}
+	return ""
+}
+
+// filled says that something stands in a structure. What generators leave of a
+// status has no content.
+func filled(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case string:
+		return v != ""
+	case map[string]any:
+		for _, item := range v {
+			if filled(item) {
+				return true
+			}
+		}
+		return false
+	case []any:
+		return slices.ContainsFunc(v, filled)
+	}
+	return true
 }
 
 // serverSet takes out what only an API server sets. An apply of an object with
 // a uid is refused; a create ignores it.
 func (s *session) serverSet(ctx context.Context, o object) error {
-	uid := text(o.manifest, "metadata", "uid")
-	if uid == "" || o.template {
+	if o.template {
 		return nil
 	}
-	if o.printed {
-		s.report(o, problem{rule: printedObject, field: "metadata.uid", onKey: true,
-			message: "this is what an API server printed; an apply of it is refused because of its uid"})
+	if o.printed != "" {
+		s.report(o, problem{rule: printedObject, field: o.printed, onKey: true, message: fmt.Sprintf(
+			"%s is what an API server prints, so this is taken as output, not as a manifest", o.printed)})
 		for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"} {
 			prune(o.manifest, "metadata."+field)
 		}
 		delete(o.manifest, "status")
+		return nil
+	}
+	uid := text(o.manifest, "metadata", "uid")
+	if uid == "" {
 		return nil
 	}
 	body := map[string]any{
@@ -311,11 +349,20 @@ func governs(gvk schema.GroupVersionKind) bool {
 // missing reports what an object needs and doesn't find, and creates it;
 // again says that the object is to be sent again.
 func (s *session) missing(ctx context.Context, o *object, d dependency) (again bool, err error) {
-	s.tell(*o, d)
 	if s.State != nil {
-		return true, s.standIn(ctx, d)
+		err := s.standIn(ctx, d)
+		if err == nil || isBroken(err) {
+			s.tell(*o, d)
+			return true, err
+		}
+		// Nobody can create it, for its name.
+		for _, p := range understand(err).problems {
+			s.refuse(*o, problem{rule: apiRejected, field: d.field, message: d.field + ": there can't be a " + d.String() + ": " + p.message})
+		}
+	} else {
+		s.tell(*o, d)
 	}
-	// On a server of the user's own the object is judged without it.
+	// The object is judged without it.
 	if d.kind == "Namespace" && o.namespace != "default" {
 		o.namespace = "default"
 		prune(o.manifest, "metadata.namespace")
@@ -376,7 +423,7 @@ func (s *session) standIn(ctx context.Context, d dependency) error {
 	}
 	o.resource = r
 	if err := s.create(ctx, o, true); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("%s, which an object needs, can't be created: %w", d, err)
+		return err
 	}
 	return s.follow(ctx, o)
 }

@@ -54,9 +54,9 @@ var (
 	goField = regexp.MustCompile(`Go struct field [^ .]+\.([^ ]+) of type`)
 	// k8s.io/kube-openapi/pkg/validation/errors: InvalidType.
 	ofType = regexp.MustCompile(`^Invalid value: "(\w+)": must be of type (\w+): "\w+"$`)
-	// k8s.io/kubernetes/pkg/registry/core/service/ipallocator: the range that a
-	// flag sets. That of node ports is the same nearly everywhere.
-	otherRange = regexp.MustCompile(`not in the valid range\. The range of valid IPs is|does not match the current range`)
+	// k8s.io/kubernetes/pkg/registry/core/service: the families and the range of
+	// addresses that flags set. That of node ports is the same nearly everywhere.
+	otherRange = regexp.MustCompile(`not in the valid range\. The range of valid IPs is|does not match the current range|not configured on this cluster`)
 	// Admission plug-ins that judge an object by others: PodSecurity,
 	// ResourceQuota, LimitRanger, admission policies and webhooks.
 	policy = regexp.MustCompile(`violates PodSecurity|exceeded quota|failed quota|status unknown for quota|usage per (Container|Pod|PersistentVolumeClaim)|ValidatingAdmissionPolicy|admission webhook`)
@@ -164,26 +164,34 @@ func below(path, other string) bool {
 	return ok && rest != "" && strings.ContainsRune(".[", rune(rest[0]))
 }
 
+// absent says that a problem is that a field isn't there.
+func (p problem) absent(manifest map[string]any) bool {
+	return p.rule == apiRejected && p.field != "" && at(manifest, p.field) == nil &&
+		(strings.Contains(p.message, required) || strings.Contains(p.message, "Invalid value: null"))
+}
+
 // distinct leaves out what says the same mistake again: unknown fields of what
-// is of a wrong type, and all fields of a structure that isn't there.
+// is of a wrong type. Fields that one structure lacks make one problem.
 func distinct(all []problem, manifest map[string]any) []problem {
 	var kept []problem
-	groups := map[string]int{} // index into kept by the structure that isn't there
+	lacking := map[string]int{} // index into kept, by the structure
 	for _, p := range all {
 		if p.rule == unknownField && slices.ContainsFunc(all, func(other problem) bool {
 			return other.rule == wrongType && below(p.field, other.field)
 		}) {
 			continue
 		}
-		i := strings.LastIndexByte(p.field, '.')
-		if i > 0 && p.message == p.field+": "+required && at(manifest, p.field[:i]) == nil {
-			parent, name := p.field[:i], p.field[i+1:]
-			if k, ok := groups[parent]; ok {
-				kept[k].message += ", " + name
+		if p.absent(manifest) {
+			p.rule = missingField
+			structure := p.field
+			for structure != "" && at(manifest, structure) == nil {
+				structure = structure[:max(strings.LastIndexAny(structure, ".["), 0)]
+			}
+			if k, ok := lacking[structure]; ok {
+				kept[k].message += "; " + p.message
 				continue
 			}
-			groups[parent] = len(kept)
-			p.field, p.message = parent, parent+": "+required+": "+name
+			lacking[structure] = len(kept)
 		}
 		kept = append(kept, p)
 	}

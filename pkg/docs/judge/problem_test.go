@@ -198,6 +198,9 @@ func TestWarned(t *testing.T) {
 			rule: deprecatedAPI, field: "spec.template.spec.nodeSelector[beta.kubernetes.io/os]", onKey: true},
 		`spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply`: {
 			rule: apiWarning, field: "spec.containers[0].env[1]", onKey: true},
+		`The v1alpha2 version of TCPRoute has been deprecated and will be removed. Please upgrade to v1.`: {rule: deprecatedAPI, field: "apiVersion"},
+		`annotation "kubernetes.io/ingress.class" is deprecated, please use 'spec.ingressClassName' instead`: {
+			rule: deprecatedAPI, field: "metadata.annotations[kubernetes.io/ingress.class]", onKey: true},
 		`would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false`: {rule: apiWarning},
 	} {
 		want.message = text
@@ -215,5 +218,53 @@ func TestRulesAreComplete(t *testing.T) {
 			t.Errorf("rule %+v", r)
 		}
 		seen[r.ID] = true
+	}
+}
+
+func TestDistinct(t *testing.T) {
+	_, m, _ := manifest(t, "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: c\n  volumes: 1\n")
+	need := func(field string) problem {
+		return problem{rule: apiRejected, field: field, message: field + ": Required value"}
+	}
+	got := distinct([]problem{
+		need("spec.a.b"), need("spec.containers[0].image"), need("spec.a.c"),
+		{rule: apiRejected, field: "spec.containers[0].name", message: "spec.containers[0].name: Invalid value: null: not so"},
+		{rule: unknownField, field: "spec.volumes.x"}, {rule: unknownField, field: "spec.volumesx"}, {rule: wrongType, field: "spec.volumes"},
+		need("spec.d"),
+	}, m)
+	want := []problem{
+		{rule: missingField, field: "spec.a.b", message: "spec.a.b: Required value; spec.a.c: Required value; spec.d: Required value"},
+		{rule: missingField, field: "spec.containers[0].image", message: "spec.containers[0].image: Required value"},
+		{rule: apiRejected, field: "spec.containers[0].name", message: "spec.containers[0].name: Invalid value: null: not so"},
+		{rule: unknownField, field: "spec.volumesx"}, {rule: wrongType, field: "spec.volumes"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a: 1\n# ...\n": true, "a: 1 # (…) more\n": true, "a:\n- x\n- ...\n": true, "spec:\n  # [...]\n  a: 1\n": true,
+		"a: 1\n": false, "a: b...\n": false, "# and so on\na: 1\n": false, "a: \"x # y\"\n": false,
+	} {
+		o := origin{example: &docs.Example{Text: "x: 1\n---\n" + text + "---\n# ...\ny: 1\n"}}
+		o.doc.Line, o.doc.EndLine = 3, 2+strings.Count(text, "\n")
+		if got := o.excerpt(); got != want {
+			t.Errorf("%q: got %v", text, got)
+		}
+	}
+}
+
+func TestStandsFor(t *testing.T) {
+	doc, _, _ := manifest(t, "apiVersion: v1\nkind: Secret\ndata:\n  a: <base64 of it>\n  b: {CONFIG}\n  c: {{ .Value }}\n  d: \"plain text!\"\n  e: {x: 1}\n  f: ...\n  g: $NAME\n  h: a < b\n")
+	o := origin{example: &docs.Example{}, doc: doc}
+	for name, want := range map[string]bool{"a": true, "b": true, "c": true, "d": false, "e": false, "f": true, "g": true, "h": false} {
+		if got := o.standsFor(problem{rule: wrongType, field: "data." + name}); got != want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+	if !o.standsFor(problem{field: "metadata.labels", message: `Invalid value: "${NAME}": no`}) {
+		t.Error("a value in the message")
 	}
 }

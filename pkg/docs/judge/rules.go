@@ -5,6 +5,7 @@ import "github.com/isolation-stack/labctl/pkg/docs"
 // The ids of the rules.
 const (
 	apiRejected       = "api-rejected"
+	missingField      = "missing-field"
 	unknownField      = "unknown-field"
 	wrongType         = "wrong-type"
 	immutableField    = "immutable-field"
@@ -30,7 +31,13 @@ var Rules = []docs.Rule{
 	{
 		ID: apiRejected, Severity: docs.Error, Title: "the API server refuses the object",
 		Help: "A kube-apiserver refused this object with these words when it was created as the document shows it: " +
-			"a field is missing, has a value that isn't allowed, or doesn't go together with another one.",
+			"a field has a value that isn't allowed, or doesn't go together with another one. " +
+			"It is a note where a placeholder stands for the value, such as <name>.",
+	},
+	{
+		ID: missingField, Severity: docs.Error, Title: "the object lacks fields that the API requires",
+		Help: "The API server refuses the object without these fields. If the example is meant as an excerpt, say so where something is " +
+			"left out, with a comment of three dots (\"# ...\"): then this is a note.",
 	},
 	{
 		ID: unknownField, Severity: docs.Error, Title: "the object has no such field",
@@ -56,8 +63,8 @@ var Rules = []docs.Rule{
 	},
 	{
 		ID: printedObject, Severity: docs.Note, Title: "the object is output of an API server, not a manifest",
-		Help: "The object has a uid, and a version or a time of creation, as an API server prints it. It is judged without what the " +
-			"server sets, and what is wrong with it counts as a warning.",
+		Help: "The object has a status, or a uid with a version or a time of creation, as an API server prints it. It is judged " +
+			"without what the server sets; fields that are missing don't count, and what else is wrong counts as a warning.",
 	},
 	{
 		ID: missingDependency, Severity: docs.Warning, Title: "the object needs one that the document doesn't create",

@@ -59,8 +59,8 @@ type object struct {
 	// resource and namespace are known when the object's kind is.
 	resource  resource
 	namespace string
-	// printed says that it is output of an API server.
-	printed bool
+	// printed is the field that shows that it is output of an API server.
+	printed string
 	// template says that it is a Pod to be, made from another object.
 	template bool
 }
@@ -269,7 +269,7 @@ func (s *session) exampleAt(target string) (int, bool) {
 // report adds a problem as a finding.
 func (s *session) report(o object, p problem) {
 	f := o.finding(p, o.String())
-	if o.printed && f.Severity == docs.Error {
+	if o.printed != "" && f.Severity == docs.Error {
 		f.Severity = docs.Warning
 	}
 	s.findings = append(s.findings, f)

@@ -1,14 +1,12 @@
 package judge
 
-import (
-	"regexp"
-	"strings"
-)
+import "regexp"
 
 var (
-	// k8s.io/apiserver/pkg/endpoints/deprecation: WarningMessage; and
-	// apiextensions-apiserver for versions of CRDs.
-	deprecatedKind = regexp.MustCompile(`^\S+ \S+ is deprecated\b`)
+	// k8s.io/apiserver/pkg/endpoints/deprecation: WarningMessage; and the
+	// deprecationWarning of a CRD's version, which is free text.
+	deprecated = regexp.MustCompile(`(?i)\bdeprecated\b`)
+	annotation = regexp.MustCompile(`^annotation "([^"]+)"`)
 	// A field's path before the colon: `spec.nodeSelector[a.b/c]: deprecated since …`.
 	fieldFirst = regexp.MustCompile(`^([a-zA-Z][\w.]*(?:\[[^\]]*\][\w.]*)*): `)
 )
@@ -16,13 +14,16 @@ var (
 // warned gives the problem that a warning of the API server is about.
 func warned(text string) problem {
 	p := problem{rule: apiWarning, message: oneLine(text)}
-	switch m := fieldFirst.FindStringSubmatch(text); {
-	case deprecatedKind.MatchString(text):
-		p.rule, p.field = deprecatedAPI, "apiVersion"
-	case m != nil:
+	if m := fieldFirst.FindStringSubmatch(text); m != nil {
 		p.field, p.onKey = m[1], true
-		if strings.Contains(text, "deprecated") {
-			p.rule = deprecatedAPI
+	}
+	if deprecated.MatchString(text) {
+		p.rule = deprecatedAPI
+		if m := annotation.FindStringSubmatch(text); m != nil {
+			p.field, p.onKey = "metadata.annotations["+m[1]+"]", true
+		}
+		if p.field == "" {
+			p.field = "apiVersion"
 		}
 	}
 	return p
