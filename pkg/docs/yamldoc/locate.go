@@ -17,20 +17,20 @@ var parserError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 // that may be the one where the mapping around the mistake starts, or one
 // beside it, and no column. The mistake is at the end of the shortest part
 // that the parser refuses with the same words.
-func locate(s segment, err error) (problem error, line, column int) {
+func locate(s segment, err error) (line, column int, problem error) {
 	message := words(err)
 	problem = errors.New(message)
 	p := newPlaces(s)
 	switch {
 	case len(s.text) > maxSearch:
 		line, _ = p.at(reported(err), 1)
-		return problem, line, 0
+		return line, 0, problem
 	case unclosed(message):
 		// What was opened is the place to look at, not where the text ends. The
 		// parser says it only of lines other than the first.
 		_, again := decode("#\n#\n" + s.text)
 		line, _ = p.at(reported(again)-2, 1)
-		return problem, line, p.indent(line)
+		return line, p.indent(line), problem
 	}
 	low, high := 0, len(s.text) // a part of length low is read, or refused otherwise
 	for high-low > 1 {
@@ -43,10 +43,10 @@ func locate(s segment, err error) (problem error, line, column int) {
 	}
 	if character(message) {
 		line, column = p.of(high - 1)
-		return problem, line, column
+		return line, column, problem
 	}
 	line, _ = p.of(max(len(strings.TrimRight(s.text[:high], " \t\r\n"))-1, 0))
-	return problem, line, p.indent(line)
+	return line, p.indent(line), problem
 }
 
 // indent gives the column of a line's first character that isn't blank.

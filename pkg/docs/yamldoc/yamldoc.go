@@ -156,7 +156,7 @@ func read(s segment) (d Doc, ok bool) {
 	root, err := decode(s.text)
 	switch {
 	case err != nil:
-		d.Err, d.ErrLine, d.ErrColumn = locate(s, err)
+		d.ErrLine, d.ErrColumn, d.Err = locate(s, err)
 		return d, true
 	case root == nil:
 		return Doc{}, false
