@@ -100,9 +100,10 @@ func ofBroken(lines []string, d yamldoc.Doc) verdict {
 	if v, ok := ofTopKeys(own, d.Line); ok {
 		return v
 	}
-	// What comes before the mistake may be enough.
+	// What comes before the mistake may be enough, if it is of a format by more
+	// than the names of fields.
 	before := strings.Join(lines[:min(max(d.ErrLine-d.Line, 0), len(lines))], "")
-	if v := ofPart(before); v.format != "" {
+	if v := ofPart(before); v.format != "" && v.format != "kubernetes" {
 		return v
 	}
 	if dataLines(own) {

@@ -224,6 +224,9 @@ func TestFragmentOrProse(t *testing.T) {
 		{"prose", "runtime: 启动快、占用低\nnetwork: 简单易用\n"},
 		{"prose", "plan:\n  - step one: do this\n    * and that\n"},
 		{"prose", "targets:\n  [ - '<host>' ]\n"},
+		{"prose", "# The name. It is required.\nname: <string>\n\n# How often.\n[ interval: <duration> | default = 1m ]\n"},
+		{"fragment", "spec:\n  containers:\n  - name: a\n   image: b\n"},
+		{"config compose", "services:\n  web:\n    image: nginx:1.29\n   ports: [80]\n"},
 		{"fragment kubernetes", "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ name }}\n  labels: {{ labels }}\n"},
 		{"fragment compose", "services:\n  web:\n    image: {{ image }}:{{ tag }}\n"},
 	} {
