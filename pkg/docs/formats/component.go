@@ -84,6 +84,9 @@ func componentFile(t text, d yamldoc.Doc, into any) (found []docs.Finding) {
 	if err != nil {
 		message, path := err.Error(), ""
 		if m := wrongType.FindStringSubmatch(message); m != nil {
+			if o.Kind == "Cluster" && m[3] == "string" && (m[1] == "bool" || m[1] == "number") {
+				return nil // kind reads YAML, where these are strings as well
+			}
 			path = m[2]
 			message = fmt.Sprintf("%s can't be a %s, it is of type %s", path, m[1], strings.TrimPrefix(m[3], "*"))
 		}

@@ -31,6 +31,7 @@ nodes:
   - role: control-plane
     extraPortMappings: [{containerPort: 80, hostPort: 8080, protocol: TCP}]
 networking: {ipFamily: dual}
+runtimeConfig: {api/alpha: true}
 containerdConfigPatches: ["[plugins]"]
 ---
 kind: Cluster
@@ -38,7 +39,7 @@ apiVersion: kind.x-k8s.io/v1alpha4
 nodes:
   - role: worker
     extraPorts: []
-`, want: []string{"component-config-invalid 13:5"}, field: "nodes[0].extraPorts"},
+`, want: []string{"component-config-invalid 14:5"}, field: "nodes[0].extraPorts"},
 		{name: "scheduler and API server", language: "yaml", content: `
 apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration

@@ -25,6 +25,8 @@ ENTRYPOINT ["/shop"]
 		{name: "part", language: "dockerfile", content: "COPY a /a\nRUN make\n"},
 		{name: "wrong part", language: "dockerfile", content: "COPY a /a\nRUNN make\n", want: []string{"dockerfile-invalid 2:1"}},
 		{name: "left out", language: "dockerfile", content: "FROM alpine:3\n...\n"},
+		{name: "syntax", language: "dockerfile", content: "ADD [OPTIONS] a b\n"},
+		{name: "Go's pattern is nothing left out", language: "dockerfile", content: "FROM golang\nRUN go build ./...\nRUNN a\n", want: []string{"dockerfile-invalid 3:1"}},
 		{name: "warning", language: "dockerfile", content: "FROM alpine:3 as base\nMAINTAINER me\n", want: []string{"dockerfile-lint 1:1", "dockerfile-lint 2:1"}, message: "FromAsCasing"},
 		{name: "comments alone", language: "dockerfile", content: "# nothing\n"},
 		{name: "shell", language: "bash", content: "RUNN\n"},

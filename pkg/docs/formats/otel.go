@@ -121,6 +121,9 @@ var componentTypes = sync.OnceValue(func() map[string]bool {
 	return all
 })
 
+// sample is a name that stands for any component.
+var sample = regexp.MustCompile(`^(?:foo|bar|baz|example|sample|my|your|custom)`)
+
 // plain is a type without underscores: file_log and filelog are one receiver.
 func plain(typ string) string { return strings.ReplaceAll(typ, "_", "") }
 
@@ -177,6 +180,9 @@ func (c collector) components(section string, components *yaml.Node, factories m
 			c.report(otelInvalid, key, path, "the collector has no %s %s any more: %s", kind, id.Type(), instead)
 			continue
 		}
+		if sample.MatchString(typ) {
+			continue
+		}
 		if !componentTypes()[section+"/"+typ] {
 			c.report(otelComponent, key, path, "no distribution of the collector has a %s of type %s", kind, id.Type())
 			continue
@@ -191,16 +197,16 @@ func (c collector) components(section string, components *yaml.Node, factories m
 // settings judges the fields of a component by its own code. Values that the
 // collector takes from elsewhere (${env:NAME}) aren't known.
 func (c collector) settings(key, config *yaml.Node, path string, into any) {
-	if refers(config) {
-		return
+	if refers(config) || config.ShortTag() == "!!null" {
+		return // nothing at all stands for what isn't shown as often as for the defaults
 	}
 	values := map[string]any{}
 	if config.Kind == yaml.MappingNode {
 		if err := config.Decode(&values); err != nil {
 			return
 		}
-	} else if config.ShortTag() != "!!null" {
-		c.report(otelInvalid, key, path, "the collector needs a mapping or nothing below %s", path)
+	} else {
+		c.report(otelInvalid, key, path, "the collector needs a mapping or nothing in %s", path)
 		return
 	}
 	err := confmap.NewFromStringMap(values).Unmarshal(into)
@@ -287,9 +293,10 @@ func join(names ...string) string {
 	return strings.Join(slices.DeleteFunc(names, func(s string) bool { return s == "" }), ".")
 }
 
-// refers says that some value comes from elsewhere, or is an alias.
+// refers says that some value comes from elsewhere, is to be filled in, or is
+// an alias.
 func refers(n *yaml.Node) bool {
-	return n.Kind == yaml.AliasNode || strings.Contains(n.Value, "${") || n.ShortTag() == "!!merge" || slices.ContainsFunc(n.Content, refers)
+	return n.Kind == yaml.AliasNode || strings.Contains(n.Value, "${") || placeholder.MatchString(n.Value) || n.ShortTag() == "!!merge" || slices.ContainsFunc(n.Content, refers)
 }
 
 // service judges the section service: its fields, and that pipelines and

@@ -70,6 +70,7 @@ service:
 receivers:
   otlp: {protocols: {http: }}
   ebpf: {}
+  myreceiver: {}
 exporters:
   logging: {loglevel: debug}
   jaeger: {endpoint: "jaeger:14250"}
@@ -79,7 +80,7 @@ extensions:
 processors:
   filter/2: {}
 `, want: []string{
-			"otel-collector-component 3:3", "otel-collector-invalid 5:3", "otel-collector-invalid 6:3", "otel-collector-invalid 7:3", "otel-collector-invalid 9:3",
+			"otel-collector-component 3:3", "otel-collector-invalid 6:3", "otel-collector-invalid 7:3", "otel-collector-invalid 8:3", "otel-collector-invalid 10:3",
 		}, message: "receiver of type ebpf", field: "receivers.ebpf"},
 		{name: "fields of components", language: "yaml", format: "otel-collector", content: `
 receivers:
@@ -93,6 +94,7 @@ processors:
   memory_limiter: {limit_mib: 400}
 exporters:
   otlp: {tls: {insecure: true}}
+  otlp/3: {endpoint: "<HOST>"}
   otlphttp: []
 service:
   telemetry:
@@ -100,9 +102,9 @@ service:
   pipeline: {}
 extension: {}
 `, want: []string{
-			"otel-collector-invalid 5:9", "otel-collector-invalid 6:3", "otel-collector-invalid 8:11", "otel-collector-invalid 9:3",
-			"otel-collector-invalid 11:3", "otel-collector-invalid 12:3", "otel-collector-invalid 17:1",
-			"otel-collector-invalid 15:15", "otel-collector-invalid 16:3",
+			"otel-collector-invalid 5:9", "otel-collector-invalid 8:11", "otel-collector-invalid 9:3",
+			"otel-collector-invalid 11:3", "otel-collector-invalid 13:3", "otel-collector-invalid 18:1",
+			"otel-collector-invalid 16:15", "otel-collector-invalid 17:3",
 		}, message: "the field endpiont in receivers.otlp.protocols.grpc", field: "receivers.otlp.protocols.grpc.endpiont"},
 		{name: "a part", language: "yaml", format: "otel-collector", content: `
 service:

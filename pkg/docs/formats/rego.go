@@ -129,16 +129,28 @@ func intricate(m *ast.Module) bool {
 	return deepest
 }
 
-// compileRego gives the mistakes of a module that stands alone: functions
-// that it doesn't define may be those of other files of its package.
+// elsewhere says that an error may be none beside the other files of a module's
+// package, or in a later version: what a name stands for isn't in the module
+// (an unknown function, an "unsafe" variable), or a keyword is imported that
+// this version of OPA doesn't have.
+func elsewhere(e *ast.Error) bool {
+	return strings.HasPrefix(e.Message, "undefined function") || e.Code == ast.UnsafeVarErr ||
+		strings.HasPrefix(e.Message, "unexpected keyword, must be one of")
+}
+
+// compileRego gives the mistakes of a module that stands alone.
 func compileRego(source string, version ast.RegoVersion) []regoError {
 	module, err := ast.ParseModuleWithOpts("", source, ast.ParserOptions{RegoVersion: version})
+	var errs ast.Errors
+	if errors.As(err, &errs) && slices.ContainsFunc(errs, elsewhere) {
+		return nil
+	}
 	if err != nil || module == nil || intricate(module) {
 		return regoErrors(source, err)
 	}
 	c := ast.NewCompiler().WithDefaultRegoVersion(version).WithEnablePrintStatements(true)
 	c.Compile(map[string]*ast.Module{"": module})
-	errs := slices.DeleteFunc(c.Errors, func(e *ast.Error) bool { return strings.HasPrefix(e.Message, "undefined function") })
+	errs = slices.DeleteFunc(c.Errors, elsewhere)
 	if len(errs) == 0 {
 		return nil
 	}

@@ -42,12 +42,18 @@ check(image) {
   # later
 }
 `, want: []string{"rego-invalid 4:1"}},
-		{name: "unsafe variable", language: "rego", content: `
+		{name: "what other files may define", language: "rego", content: `
 package shop
 allow if {
 	input.price > limit
 }
-`, want: []string{"rego-invalid 3:2"}, message: "limit"},
+`},
+		{name: "conflicting rules", language: "rego", content: `
+package shop
+f(x) := 1
+f := 2
+`, want: []string{"rego-invalid 2:1"}, message: "conflicting rules"},
+		{name: "left out in a line", language: "rego", content: "package shop\nallow if { ... }\n"},
 		{name: "functions of other packages", language: "rego", content: `
 package shop
 import data.lib.images
@@ -123,6 +129,11 @@ spec:
           msg := "x"
         }
 `), want: []string{"rego-invalid 12:11"}, message: "undefined function", field: "spec.targets[0].rego"},
+		{name: "an unsafe variable", language: "yaml", content: template(`
+      rego: |
+        package shopimages
+        violation[{"msg": "x"}] { input.price > limit }
+`), want: []string{"rego-invalid 11:35"}, message: "limit", field: "spec.targets[0].rego"},
 		{name: "no violation", language: "yaml", content: template(`
       rego: |
         package shopimages

@@ -173,7 +173,10 @@ func oneLine(s string) string {
 
 var (
 	ellipsis    = regexp.MustCompile(`(?m)^[ \t]*(?:(?:#|//|--)[ \t]*)?(?:\.\.\.|…|<[ \t]*snip[^>\n]*>)`)
-	placeholder = regexp.MustCompile(`<[A-Za-z][\w -]*>`)
+	placeholder = regexp.MustCompile(`<[A-Za-z][\w |-]*>|\[OPTIONS?\]`)
+	// dots stand for something in a line, except those of Go's ./... patterns.
+	dots     = regexp.MustCompile(`(?:^|[^/.\w])\.\.\.|…`)
+	inQuotes = regexp.MustCompile("\"(?:[^\"\\\\\n]|\\\\.)*\"|'(?:[^'\\\\\n]|\\\\.)*'|`[^`]*`")
 )
 
 // template says that a text is one for another program, which fills it in
@@ -185,5 +188,5 @@ func template(s string) bool {
 // abridged says that the author left something out or names a thing that the
 // reader has to fill in, so what a parser says of it is no mistake.
 func abridged(s string) bool {
-	return ellipsis.MatchString(s) || placeholder.MatchString(s) || template(s)
+	return ellipsis.MatchString(s) || placeholder.MatchString(s) || template(s) || dots.MatchString(inQuotes.ReplaceAllString(s, `""`))
 }

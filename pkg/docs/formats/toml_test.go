@@ -9,6 +9,7 @@ func TestTOML(t *testing.T) {
 		{name: "a table twice", language: "toml", content: "[a]\nx = 1\n[a]\ny = 2\n", want: []string{"toml-invalid 3:2"}, message: "already"},
 		{name: "a template", language: "toml", content: "{{ template \"base\" . }}\n[a]\n"},
 		{name: "left out", language: "toml", content: "[a]\n...\n"},
+		{name: "left out in a line", language: "toml", content: "a = { ... }\n"},
 		{name: "another language", language: "text", content: "b = c\n"},
 	})
 }
