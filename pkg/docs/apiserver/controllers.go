@@ -27,7 +27,7 @@ func (s *Server) Namespace(ctx context.Context, name string) error {
 		return err
 	}
 	if err := s.state.epoch.api.post(ctx, "/api/v1/namespaces", string(object)); err != nil {
-		return fmt.Errorf("namespace %s: %w", name, err)
+		return s.explain(fmt.Errorf("namespace %s: %w", name, err))
 	}
 	return s.Settle(ctx)
 }

@@ -45,7 +45,7 @@ func (s *Server) Install(ctx context.Context, definitions []*unstructured.Unstru
 		ops = append(ops, clientv3.OpPut(crdKeys+d.GetName(), string(value)))
 	}
 	if err := s.state.follow(ctx, ops, served, nil); err != nil {
-		return fmt.Errorf("definitions of custom resources: %w", err)
+		return s.explain(fmt.Errorf("definitions of custom resources: %w", err))
 	}
 	return nil
 }

@@ -57,20 +57,25 @@ func start(dir, name, path string, args ...string) (*child, error) {
 // stop ends the program at once: all that it has is thrown away. It may be
 // called twice.
 func (c *child) stop() {
-	select {
-	case <-c.ended:
-	default:
+	if !c.hasEnded() {
 		_ = syscall.Kill(-c.pid, syscall.SIGKILL) // it may end by itself at this moment
 		<-c.ended
 	}
 }
 
-// failure is err with the end of what the program has printed.
-func (c *child) failure(err error) error {
+func (c *child) hasEnded() bool {
 	select {
 	case <-c.ended:
-		err = fmt.Errorf("%w: %s ended (%v)", err, c.name, c.how)
+		return true
 	default:
+		return false
+	}
+}
+
+// failure is err with the end of what the program has printed.
+func (c *child) failure(err error) error {
+	if c.hasEnded() {
+		err = fmt.Errorf("%w: %s ended (%s)", err, c.name, c.how)
 	}
 	if said := tail(c.log); said != "" {
 		err = fmt.Errorf("%w; the end of its log:\n%s", err, said)

@@ -22,7 +22,7 @@ func (s *Server) Settle(ctx context.Context) error {
 	defer s.state.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, settling)
 	defer cancel()
-	return s.state.settle(ctx)
+	return s.explain(s.state.settle(ctx))
 }
 
 func (s *state) settle(ctx context.Context) error {
@@ -77,10 +77,14 @@ func (s *Server) Base(ctx context.Context) error {
 	defer s.state.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, settling)
 	defer cancel()
-	if err := s.state.settle(ctx); err != nil {
-		return fmt.Errorf("base state: %w", err)
+	err := s.state.settle(ctx)
+	if err == nil {
+		err = s.state.quiet(ctx)
 	}
-	return s.state.quiet(ctx)
+	if err != nil {
+		return s.explain(fmt.Errorf("base state: %w", err))
+	}
+	return nil
 }
 
 // quiet makes a base state that nothing has changed for a while: what was
@@ -113,10 +117,17 @@ func (s *Server) Reset(ctx context.Context) error {
 	defer s.state.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, settling)
 	defer cancel()
-	if _, err := s.state.collect(ctx); err != nil {
+	if err := s.state.reset(ctx); err != nil {
+		return s.explain(fmt.Errorf("reset: %w", err))
+	}
+	return nil
+}
+
+func (s *state) reset(ctx context.Context) error {
+	if _, err := s.collect(ctx); err != nil {
 		return err
 	}
-	ops, managed, err := s.state.undo(ctx)
+	ops, managed, err := s.undo(ctx)
 	if err != nil {
 		return err
 	}
@@ -127,14 +138,24 @@ func (s *Server) Reset(ctx context.Context) error {
 			crds[name] = err == nil && c.served() && c.is("Established", metav1.ConditionTrue)
 		}
 	}
-	if slices.ContainsFunc(slices.Collect(maps.Keys(s.state.changed)), cached) {
-		err = s.state.follow(ctx, ops, crds, managed)
+	if slices.ContainsFunc(slices.Collect(maps.Keys(s.changed)), cached) {
+		err = s.follow(ctx, ops, crds, managed)
 	} else {
-		err = s.state.commit(ctx, ops)
+		err = s.commit(ctx, ops)
 	}
 	if err != nil {
-		return fmt.Errorf("reset: %w", err)
+		return err
 	}
-	clear(s.state.changed)
+	clear(s.changed)
 	return nil
+}
+
+// explain adds to an error that one of the programs has ended, if one has.
+func (s *Server) explain(err error) error {
+	for _, c := range []*child{s.etcd, s.api} {
+		if err != nil && c.hasEnded() {
+			return c.failure(err)
+		}
+	}
+	return err
 }

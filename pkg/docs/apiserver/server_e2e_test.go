@@ -425,6 +425,19 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestEnded: an API server that ends by itself is named.
+func TestEnded(t *testing.T) {
+	s := begin(t, Options{})
+	if err := syscall.Kill(s.api.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-s.api.ended
+	err := s.Namespace(t.Context(), "demo")
+	if err == nil || !strings.Contains(err.Error(), "kube-apiserver ended (signal: killed)") {
+		t.Errorf("%v", err)
+	}
+}
+
 // alive says that the process runs; one that has ended and that nobody has
 // waited for doesn't.
 func alive(pid int) bool {
