@@ -20,13 +20,26 @@ var shells = map[string]bool{
 // output: "$ ", "user@host:~$ ", "[root@host ~]# ".
 var prompt = regexp.MustCompile(`^\s*(?:\$|[❯➜%]|\[?[\w.-]+@[\w.-]+[^$#]{0,64}[$#])(?:\s+|$)`)
 
+// heredocFirst is the first line of commands that begin with a here-document, as
+// they are found in blocks of no language and of YAML.
+var heredocFirst = regexp.MustCompile(`^[ \t]*(?:sudo|cat|tee|kubectl|oc|k3s)[ \t].*<<`)
+
 // isShell tells whether an example is read as commands: by its language, or
-// by prompts if it has none.
+// by how it begins.
 func isShell(e docs.Example) bool {
-	if e.Language != "" {
-		return shells[e.Language]
+	if shells[e.Language] {
+		return true
 	}
-	return strings.HasPrefix(strings.TrimLeft(e.Text, " \t\n"), "$ ")
+	if e.Language != "" && e.Language != "yaml" && e.Language != "yml" {
+		return false
+	}
+	for line := range strings.Lines(e.Text) {
+		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		return e.Language == "" && strings.HasPrefix(line, "$ ") || heredocFirst.MatchString(line)
+	}
+	return false
 }
 
 // block is the text of a shell block, line by line.

@@ -130,9 +130,12 @@ func TestShellLanguages(t *testing.T) {
 		"```Shell\n" + script + "```\n":                                1,
 		"```\n$ " + script + "```\n":                                   1,
 		"\n    $ " + strings.ReplaceAll(script, "\n", "\n    ") + "\n": 1,
-		"```\n" + script + "```\n":                                     0,
+		"```\n" + script + "```\n":                                     1,
+		"```yaml\n# Apply:\n" + script + "```\n":                       1,
 		"```go\n" + script + "```\n":                                   0,
-		"```yaml\n" + script + "```\n":                                 0,
+		"```\nSee:\n" + script + "```\n":                               0,
+		"```yaml\n<<: *a\nb: |\n  " + script + "```\n":                 0,
+		"```yaml\n$ " + script + "```\n":                               0,
 	} {
 		if got, _ := streamBriefs(text); len(got) != want {
 			t.Errorf("%q: %q", text, got)
