@@ -208,8 +208,12 @@ func (s *session) send(ctx context.Context, o object) (accepted bool, err error)
 				return false, nil
 			}
 			strict = false
+			shape, err := s.shapeOf(ctx, o.resource)
+			if err != nil {
+				return false, err
+			}
 			for _, p := range a.problems {
-				says, to := hint(goType(o.gvk), p.field)
+				says, to := hint(shape, p.field)
 				if says != "" {
 					p.message += "; " + says
 				}
@@ -265,7 +269,7 @@ func (s *session) send(ctx context.Context, o object) (accepted bool, err error)
 // stands in the text, if YAML 1.1, which Kubernetes reads, makes another value
 // of it: yes is true.
 func (o object) asWritten(p problem) string {
-	n := o.doc.Value(o.origin.below(p.field))
+	n := o.doc.Value(o.below(p.field))
 	if n == nil || n.Kind != yaml.ScalarNode || n.Style != 0 {
 		return p.message
 	}
@@ -474,6 +478,7 @@ func (s *session) update(ctx context.Context, o object) (accepted bool, err erro
 	}
 	for _, p := range understand(err).problems {
 		p.rule = immutableField
+		p.message = strings.Replace(p.message, "Invalid value: null: ", "", 1)
 		if known && before.example >= 0 {
 			if before.example != o.index && !s.follows(o.index, before.example) {
 				p.severity = docs.Warning

@@ -31,6 +31,8 @@ type session struct {
 	made map[string]creation
 	// kinds are those of the CRDs that the document creates.
 	kinds map[schema.GroupVersionKind]resource
+	// shapes are those of custom resources that were asked for.
+	shapes map[schema.GroupVersionKind]shape
 	// reported are missing dependencies that a finding names.
 	reported map[string]bool
 	// sent and refused say that an object of the example that is judged was
@@ -81,6 +83,7 @@ func newSession(j *Judge, d docs.Document, parsed [][]yamldoc.Doc) *session {
 	s := &session{
 		Judge: j, d: d, objects: make([][]object, len(d.Examples)), done: make([]bool, len(d.Examples)),
 		made: map[string]creation{}, kinds: map[schema.GroupVersionKind]resource{}, reported: map[string]bool{},
+		shapes: map[schema.GroupVersionKind]shape{},
 	}
 	for i := range d.Examples {
 		e := &d.Examples[i]

@@ -85,7 +85,7 @@ func TestMistyped(t *testing.T) {
 }
 
 func TestHint(t *testing.T) {
-	deployment := goType(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"})
+	deployment := goShape{goType(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"})}
 	for field, want := range map[string]string{
 		"spec.replica":    "did you mean replicas?",
 		"spec.Replicas":   "did you mean replicas?",
@@ -100,6 +100,37 @@ func TestHint(t *testing.T) {
 	} {
 		got, to := hint(deployment, field)
 		if got != want || (to == "") != (want == "") {
+			t.Errorf("%s: got %q, want %q", field, got, want)
+		}
+	}
+}
+
+func TestHintOfSchema(t *testing.T) {
+	_, crd, _ := manifest(t, `apiVersion: v1
+kind: Schema
+properties:
+  metadata: {type: object}
+  spec:
+    properties:
+      ipAddressPools: {type: array, items: {type: string}}
+      syncPolicy:
+        properties:
+          automated: {properties: {prune: {type: boolean}}}
+          syncOptions: {type: array}
+      pools: {type: array, items: {properties: {size: {type: integer}}}}
+      named: {additionalProperties: {properties: {size: {type: integer}}}}
+`)
+	for field, want := range map[string]string{
+		"spec.ipaddresspools":                   "did you mean ipAddressPools?",
+		"spec.syncPolicy.automated.syncOptions": "syncOptions is a field of spec.syncPolicy",
+		"spec.syncOptions":                      "syncOptions is a field of spec.syncPolicy",
+		"spec.pools[3].sise":                    "did you mean size?",
+		"spec.named.x.sise":                     "did you mean size?",
+		"metadata.lables":                       "did you mean labels?",
+		"spec.pools.size":                       "",
+		"spec.frobnicate":                       "",
+	} {
+		if got, _ := hint(resourceShape{crd}, field); got != want {
 			t.Errorf("%s: got %q, want %q", field, got, want)
 		}
 	}
