@@ -28,21 +28,32 @@ func take(files fs.FS, m module) ([]entry, error) {
 			if err != nil {
 				return nil, err
 			}
-			found, err := definitions(content)
+			found, err := entries(m, content)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			for _, d := range found {
-				content, err := json.Marshal(d)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", name, err)
-				}
-				out = append(out, entry{name: m.at() + "/" + nameOf(d) + ".json", content: content})
-			}
+			out = append(out, found...)
 		}
 		if len(out) == before {
 			return nil, fmt.Errorf("no CustomResourceDefinition in %s", pattern)
 		}
+	}
+	return out, nil
+}
+
+// entries are the definitions of a YAML stream, as the archive has them.
+func entries(m module, content []byte) ([]entry, error) {
+	found, err := definitions(content)
+	if err != nil {
+		return nil, err
+	}
+	var out []entry
+	for _, d := range found {
+		content, err := json.Marshal(d)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, entry{name: m.at() + "/" + nameOf(d) + ".json", content: content})
 	}
 	return out, nil
 }

@@ -1,9 +1,10 @@
 // Command packcrds writes the CustomResourceDefinitions that images/crds names
 // as one archive of the payload: a tar in a Zstandard frame, whose entries are
 // MODULE@VERSION/NAME.json, sorted. It takes them out of Go modules, which it
-// downloads and verifies by go.sum, and drops what judging an object doesn't
-// need. The same pins give the same bytes; an archive that was made from them
-// is left as it is, and nothing is downloaded.
+// downloads and verifies by go.sum, or has controller-gen make them of a
+// module's types, and drops what judging an object doesn't need. The same pins
+// give the same bytes; an archive that was made from them is left as it is,
+// and nothing is downloaded.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -50,13 +52,18 @@ func run(ctx context.Context, pins, archive string) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "Taking CustomResourceDefinitions out of %d Go modules (once for these pins)\n", len(modules))
-	folders, err := download(ctx, os.DirFS(pins), modules)
+	folders, err := download(ctx, os.DirFS(pins), slices.DeleteFunc(slices.Clone(modules), func(m module) bool { return m.Types }))
 	if err != nil {
 		return err
 	}
 	var all []entry
 	for _, m := range modules {
-		found, err := take(os.DirFS(folders[m.at()]), m)
+		var found []entry
+		if m.Types {
+			found, err = generate(ctx, pins, m)
+		} else {
+			found, err = take(os.DirFS(folders[m.at()]), m)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.at(), err)
 		}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -20,14 +21,19 @@ import (
 type module struct {
 	Path string `json:"module"`
 	// Files are patterns as fs.Glob has them.
-	Files   []string `json:"files"`
+	Files []string `json:"files"`
+	// Types says that there are only Go types to make definitions of.
+	Types   bool `json:"types"`
 	version string
 }
 
 func (m module) at() string { return m.Path + "@" + m.version }
 
-// readPins reads crds.yaml and the versions of go.mod, which must name the
-// same modules.
+// typesFolder has the go.mod of modules of types.
+const typesFolder = "types"
+
+// readPins reads crds.yaml and the versions of the go.mod files, which must
+// name the same modules.
 func readPins(pins fs.FS) ([]module, error) {
 	list, err := fs.ReadFile(pins, "crds.yaml")
 	if err != nil {
@@ -37,33 +43,63 @@ func readPins(pins fs.FS) ([]module, error) {
 	if err := yaml.UnmarshalStrict(list, &modules); err != nil {
 		return nil, fmt.Errorf("crds.yaml: %w", err)
 	}
-	content, err := fs.ReadFile(pins, "go.mod")
+	required := map[bool]map[string]string{} // by Types
+	if required[false], err = requires(pins, "go.mod"); err != nil {
+		return nil, err
+	}
+	required[true], err = requires(pins, path.Join(typesFolder, "go.mod"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for i, m := range modules {
+		v, ok := required[m.Types][m.Path]
+		if !ok {
+			return nil, fmt.Errorf("crds.yaml names %s (once more), which its go.mod doesn't require", m.Path)
+		}
+		if m.Types == (len(m.Files) > 0) {
+			return nil, fmt.Errorf("crds.yaml: %s has either files or types", m.Path)
+		}
+		modules[i].version = v
+		delete(required[m.Types], m.Path)
+	}
+	for _, versions := range required {
+		for path := range versions {
+			return nil, fmt.Errorf("a go.mod requires %s, which crds.yaml doesn't name", path)
+		}
+	}
+	return modules, nil
+}
+
+// requires are the versions of the modules that a go.mod names itself.
+func requires(pins fs.FS, name string) (map[string]string, error) {
+	content, err := fs.ReadFile(pins, name)
 	if err != nil {
 		return nil, err
 	}
-	mod, err := modfile.Parse("go.mod", content, nil)
+	mod, err := modfile.Parse(name, content, nil)
 	if err != nil {
 		return nil, err
 	}
 	versions := map[string]string{}
 	for _, r := range mod.Require {
-		versions[r.Mod.Path] = r.Mod.Version
-	}
-	for i, m := range modules {
-		v, ok := versions[m.Path]
-		if !ok {
-			return nil, fmt.Errorf("crds.yaml names %s (once more), which go.mod doesn't require", m.Path)
+		if !r.Indirect {
+			versions[r.Mod.Path] = r.Mod.Version
 		}
-		if len(m.Files) == 0 {
-			return nil, fmt.Errorf("crds.yaml: %s has no files", m.Path)
-		}
-		modules[i].version = v
-		delete(versions, m.Path)
 	}
-	for path := range versions {
-		return nil, fmt.Errorf("go.mod requires %s, which crds.yaml doesn't name", path)
+	return versions, nil
+}
+
+// generate has controller-gen make definitions of all API types of a module.
+func generate(ctx context.Context, pins string, m module) ([]entry, error) {
+	out, err := goCommand(ctx, filepath.Join(pins, typesFolder), "tool", "controller-gen", "crd", "paths="+m.Path+"/...", "output:crd:stdout")
+	if err != nil {
+		return nil, err
 	}
-	return modules, nil
+	found, err := entries(m, out)
+	if err == nil && len(found) == 0 {
+		err = errors.New("no CustomResourceDefinition comes of its types")
+	}
+	return found, err
 }
 
 // download has Go download the modules and returns their folders in its module

@@ -91,7 +91,8 @@ func TestReadPins(t *testing.T) {
 		{"one that isn't required", "- {module: example.com/c, files: [x]}\n", "example.com/c"},
 		{"one twice", "- {module: example.com/a, files: [x]}\n- {module: example.com/a, files: [y]}\n", "example.com/a"},
 		{"one left out", "- {module: example.com/a, files: [x]}\n", "example.com/b"},
-		{"no files", "- {module: example.com/a}\n", "no files"},
+		{"no files", "- {module: example.com/a}\n", "either files or types"},
+		{"types that aren't pinned", "- {module: example.com/a, types: true}\n", "example.com/a"},
 		{"an unknown field", "- {module: example.com/a, file: x}\n", "file"},
 	}
 	for _, tt := range tests {

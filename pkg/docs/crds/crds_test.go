@@ -38,6 +38,10 @@ var carried = map[string]string{
 	"verticalpodautoscalers.autoscaling.k8s.io":      "vertical-pod-autoscaler",
 	"services.serving.knative.dev":                   "knative.dev/serving",
 	"clusters.cluster.x-k8s.io":                      "cluster-api",
+	"helmreleases.helm.toolkit.fluxcd.io":            "helm-controller",
+	"imagepolicies.image.toolkit.fluxcd.io":          "image-reflector-controller",
+	"imageupdateautomations.image.toolkit.fluxcd.io": "image-automation-controller",
+	"receivers.notification.toolkit.fluxcd.io":       "notification-controller",
 	"httproutes.gateway.networking.k8s.io":           "gateway-api",
 }
 

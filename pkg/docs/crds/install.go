@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,8 +29,9 @@ const (
 )
 
 // Install creates definitions and waits until the API server serves all of
-// their versions. A definition that is there already is kept as it is. The
-// error names every definition that the server refuses.
+// their versions. A definition that is there already is kept as it is. One
+// whose CEL rules use functions of a newer Kubernetes goes in without its
+// rules. The error names every definition that the server refuses.
 func Install(ctx context.Context, cfg *rest.Config, definitions []*unstructured.Unstructured) error {
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1 // no limit of the client's own
@@ -45,6 +47,9 @@ func Install(ctx context.Context, cfg *rest.Config, definitions []*unstructured.
 	for i, d := range definitions {
 		g.Go(func() error {
 			_, err := client.Create(ctx, d, metav1.CreateOptions{FieldManager: "labctl"})
+			if newerRules(err) {
+				_, err = client.Create(ctx, withoutRules(d), metav1.CreateOptions{FieldManager: "labctl"})
+			}
 			if err != nil && !apierrors.IsAlreadyExists(err) {
 				refused[i] = fmt.Errorf("CustomResourceDefinition %s: %w", d.GetName(), err)
 			}
@@ -56,6 +61,53 @@ func Install(ctx context.Context, cfg *rest.Config, definitions []*unstructured.
 		return err
 	}
 	return wait(ctx, cfg, definitions)
+}
+
+// rules is the keyword of CEL rules in a schema.
+const rules = "x-kubernetes-validations"
+
+// newerRules says that all that an API server refuses of a definition are rules
+// with functions that it doesn't know ("undeclared reference" is what cel-go
+// calls them).
+func newerRules(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !apierrors.IsInvalid(err) {
+		return false
+	}
+	details := status.Status().Details
+	if details == nil || len(details.Causes) == 0 {
+		return false
+	}
+	for _, c := range details.Causes {
+		if !strings.Contains(c.Field, rules) || !strings.Contains(c.Message, "undeclared reference") {
+			return false
+		}
+	}
+	return true
+}
+
+// withoutRules is a definition that has no CEL rules.
+func withoutRules(definition *unstructured.Unstructured) *unstructured.Unstructured {
+	definition = definition.DeepCopy()
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			// A property of this name would have a schema, not a list.
+			if _, list := v[rules].([]any); list {
+				delete(v, rules)
+			}
+			for _, e := range v {
+				walk(e)
+			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(definition.Object)
+	return definition
 }
 
 // wait returns when discovery has all versions that the definitions serve.
