@@ -122,7 +122,7 @@ var componentTypes = sync.OnceValue(func() map[string]bool {
 })
 
 // sample is a name that stands for any component.
-var sample = regexp.MustCompile(`^(?:foo|bar|baz|example|sample|my|your|custom)`)
+var sample = regexp.MustCompile(`^(?:foo|bar|baz|example|sample|my|your|custom)|^(?:receiver|processor|exporter|connector|extension)\d*$`)
 
 // plain is a type without underscores: file_log and filelog are one receiver.
 func plain(typ string) string { return strings.ReplaceAll(typ, "_", "") }
@@ -299,6 +299,11 @@ func refers(n *yaml.Node) bool {
 	return n.Kind == yaml.AliasNode || strings.Contains(n.Value, "${") || placeholder.MatchString(n.Value) || n.ShortTag() == "!!merge" || slices.ContainsFunc(n.Content, refers)
 }
 
+// elides says that some value stands for what was left out.
+func elides(n *yaml.Node) bool {
+	return n.Value == "..." || n.Value == "…" || slices.ContainsFunc(n.Content, elides)
+}
+
 // service judges the section service: its fields, and that pipelines and
 // extensions are of components that the configuration has. A section that the
 // text doesn't have at all may have been left out of it.
@@ -329,7 +334,7 @@ func (c collector) pipeline(key, p *yaml.Node, defined map[string]map[string]boo
 	if id.Signal().String() == "profiles" {
 		return // behind a feature gate, which may be on
 	}
-	if p.Kind != yaml.MappingNode || refers(p) {
+	if p.Kind != yaml.MappingNode || refers(p) || elides(p) {
 		return
 	}
 	var config pipelines.PipelineConfig

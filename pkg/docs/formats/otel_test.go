@@ -113,6 +113,13 @@ service:
       receivers: [otlp]
       exporters: [debug]
 `},
+		{name: "left out", language: "yaml", format: "otel-collector", content: `
+receivers: {receiver1: {x: 1}, otlp: {protocols: {grpc: }}}
+exporters: {debug: }
+service:
+  pipelines:
+    traces: {receivers: [...], exporters: [...]}
+`},
 		{name: "a part without receivers", language: "yaml", format: "otel-collector", content: `
 exporters: {debug: }
 service:

@@ -26,7 +26,7 @@ var containerdTables = docs.Rule{
 
 var tomlFormat = format{
 	name: "TOML", rules: []docs.Rule{tomlInvalid},
-	is:   func(t text) bool { return t.Language == "toml" && !abridged(t.Text) },
+	is: func(t text) bool { return t.Language == "toml" && !abridged(t.Text) },
 	check: func(t text) []docs.Finding {
 		if deepKey(t.Text) {
 			return []docs.Finding{t.finding(unchecked, 1, 0, "a key has more than %d parts, too many to be judged as TOML", maxKey)}
