@@ -161,21 +161,37 @@ func TestBounded(t *testing.T) {
 	}
 }
 
-func TestHostileText(t *testing.T) {
-	for _, text := range []string{
-		"apiVersion: v1\nkind: Service\nmetadata: 5\nspec: [1, {ports: 3}]",
-		"apiVersion: v1\nkind: Pod\nmetadata: {labels: {a: 1}, annotations: []}\nspec: {containers: {name: a}, volumes: x}",
-		"apiVersion: v1\nkind: List\nitems: [1, {kind: Pod}, {apiVersion: v1, kind: List, items: [{}]}]",
-		"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny-all}\nspec: {policyTypes: Egress, egress: [[], 5, {to: 1}]}",
-		"apiVersion: v1\nkind: Pod\nmetadata: {name: \"\\e[31m\\0\"}\nspec: {containers: [{image: \"\\e[31m<x y>\\0\", name: a}]}",
-		"kind: &a [*a]\napiVersion: v1",
-		strings.Repeat("[", 5000) + strings.Repeat("]", 5000),
-	} {
-		d, parsed := read(document(text))
-		for _, f := range Check(d, parsed) {
-			if strings.ContainsAny(f.Message, "\x00\x1b\n") {
-				t.Errorf("control characters in %q", f.Message)
-			}
+// hostile are texts that are no objects, or hardly any.
+var hostile = []string{
+	"apiVersion: v1\nkind: Service\nmetadata: 5\nspec: [1, {ports: 3}]",
+	"apiVersion: v1\nkind: Pod\nmetadata: {labels: {a: 1}, annotations: []}\nspec: {containers: {name: a}, volumes: x}",
+	"apiVersion: v1\nkind: List\nitems: [1, {kind: Pod}, {apiVersion: v1, kind: List, items: [{}]}]",
+	"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny-all}\nspec: {policyTypes: Egress, egress: [[], 5, {to: 1}]}",
+	"apiVersion: v1\nkind: Pod\nmetadata: {name: \"\\e[31m\\0\"}\nspec: {containers: [{image: \"\\e[31m<x y>\\0\", name: a}]}",
+	"kind: &a [*a]\napiVersion: v1",
+	strings.Repeat("[", 5000) + strings.Repeat("]", 5000),
+}
+
+// Whatever stands in a document, rules end, and their findings can be shown.
+func FuzzCheck(f *testing.F) {
+	for _, text := range slices.Concat(hostile, good) {
+		f.Add(text)
+	}
+	for _, list := range cases {
+		for _, c := range list {
+			f.Add(c.blocks[0])
 		}
 	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, parsed := read(document(text))
+		lines := strings.Count(document(text), "\n") + 1
+		for _, found := range Check(d, parsed) {
+			if strings.ContainsFunc(found.Message, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				t.Errorf("control characters in %q", found.Message)
+			}
+			if found.Line < 1 || found.Line > lines {
+				t.Errorf("line %d of %d", found.Line, lines)
+			}
+		}
+	})
 }
