@@ -6,12 +6,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
-
-	"github.com/isolation-stack/labctl/pkg/docs"
 )
 
 // The limits of what is parsed as commands.
@@ -261,121 +258,4 @@ func (s *shell) call(c *syntax.CallExpr, in []*stream) []*stream {
 		s.inside(c)
 	}
 	return nil
-}
-
-// apply marks the streams that kubectl sends to an API server.
-func (s *shell) apply(args []string, words []*syntax.Word, in []*stream) {
-	var target string
-	var sent []*stream
-	verb := false
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		value := func(short, long string) (string, bool) {
-			if (arg == short || arg == long) && i+1 < len(args) {
-				i++
-				return args[i], true
-			}
-			if v, ok := strings.CutPrefix(arg, long+"="); ok {
-				return v, true
-			}
-			if v, ok := strings.CutPrefix(arg, short); ok && !strings.HasPrefix(arg, "--") && v != "" {
-				return strings.TrimPrefix(v, "="), true
-			}
-			return "", false
-		}
-		if v, ok := value("-n", "--namespace"); ok {
-			target = v
-		} else if v, ok := value("-f", "--filename"); ok {
-			sent = append(sent, s.input(v, words[i], in)...)
-		} else if slices.Contains([]string{"apply", "create", "replace", "diff"}, arg) {
-			verb = true
-		}
-	}
-	if !verb {
-		return
-	}
-	for _, stream := range sent {
-		stream.applied = true
-		if stream.target == "" && namespaceName.MatchString(target) {
-			stream.target = target
-		}
-	}
-}
-
-// input is what kubectl reads for the value of -f, the word in which it stands.
-func (s *shell) input(files string, word *syntax.Word, in []*stream) (sent []*stream) {
-	for _, part := range word.Parts {
-		if p, ok := part.(*syntax.ProcSubst); ok {
-			return s.runAll(p.Stmts, nil)
-		}
-	}
-	for file := range strings.SplitSeq(files, ",") {
-		if file == "-" || file == "/dev/stdin" {
-			sent = append(sent, in...)
-			continue
-		}
-		clean := path.Clean(file)
-		sent = append(sent, s.files[clean]...)
-		for name, written := range s.files {
-			if path.Dir(name) == clean {
-				sent = append(sent, written...)
-			}
-		}
-	}
-	return sent
-}
-
-// literal is the text of a word. What the shell would put in stands as "$".
-func literal(w *syntax.Word) string {
-	var b strings.Builder
-	var add func(parts []syntax.WordPart)
-	add = func(parts []syntax.WordPart) {
-		for _, part := range parts {
-			switch p := part.(type) {
-			case *syntax.Lit:
-				b.WriteString(p.Value)
-			case *syntax.SglQuoted:
-				b.WriteString(p.Value)
-			case *syntax.DblQuoted:
-				add(p.Parts)
-			default:
-				b.WriteByte('$')
-			}
-		}
-	}
-	add(w.Parts)
-	return b.String()
-}
-
-// quoted gives the text of a quoted word, such as that of echo, as a stream.
-func (s *shell) quoted(w *syntax.Word) []*stream {
-	if len(w.Parts) != 1 {
-		return nil
-	}
-	double := false
-	switch p := w.Parts[0].(type) {
-	case *syntax.SglQuoted:
-		if p.Dollar {
-			return nil
-		}
-	case *syntax.DblQuoted:
-		if double = true; p.Dollar {
-			return nil
-		}
-	default:
-		return nil
-	}
-	first, end := s.base+int(w.Pos().Offset())+1, s.base+int(w.End().Offset())-1
-	q := &stream{origin: docs.Heredoc, text: s.script[first:end] + "\n"}
-	line := sort.SearchInts(s.starts, first+1) - 1
-	q.lines = append(q.lines, s.block.at(line, first-s.starts[line]))
-	for range strings.Count(q.text, "\n") - 1 {
-		line++
-		q.lines = append(q.lines, s.block.at(line, 0))
-	}
-	if double {
-		q.expand("$`\"\\")
-	}
-	s.found = append(s.found, q)
-	return []*stream{q}
 }
