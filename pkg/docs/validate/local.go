@@ -55,57 +55,74 @@ func Local(o apiserver.Options, folder string) func(context.Context) (Judge, err
 }
 
 func (l *local) Prepare(ctx context.Context, kinds map[schema.GroupKind]bool) error {
-	definitions, err := l.missing(kinds)
+	carried, own, err := l.missing(kinds)
 	if err != nil {
 		return err
 	}
-	if l.Judge != nil && len(definitions) == 0 {
-		return nil
-	}
-	config := l.server.Config()
-	config.WarningHandler = rest.NoWarnings{} // about definitions of others
-	if len(definitions) > 0 {
-		step := l.log.Start(fmt.Sprintf("Installing %d definitions of custom resources", len(definitions)))
-		err := crds.Install(ctx, config, definitions)
+	if n := len(carried) + len(own); n > 0 {
+		step := l.log.Start(fmt.Sprintf("Installing %d definitions of custom resources", n))
+		err := l.install(ctx, carried, own)
 		step.End(err)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrJudge, err)
 		}
+	} else if l.Judge != nil {
+		return nil
 	}
 	if err := l.server.Base(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrJudge, err)
 	}
 	// It asks the API server what kinds there are.
-	l.Judge, err = judge.New(ctx, config, judge.Options{State: l.server, Sources: crds.Groups()})
+	l.Judge, err = judge.New(ctx, l.server.Config(), judge.Options{State: l.server, Sources: crds.Groups()})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJudge, err)
 	}
 	return nil
 }
 
-// missing are the definitions of kinds that aren't installed yet; of the user's
-// all of a group.
-func (l *local) missing(kinds map[schema.GroupKind]bool) ([]*unstructured.Unstructured, error) {
-	wanted, err := crds.ForKinds(slices.Collect(maps.Keys(kinds)))
-	// A labctl of go install carries none: their kinds are unknown to it.
-	if err != nil && !errors.Is(err, payload.ErrMissing) {
-		return nil, err
+// install lets the API server judge the user's definitions, too; those that
+// labctl carries were when it was built.
+func (l *local) install(ctx context.Context, carried, own []*unstructured.Unstructured) error {
+	if len(carried) > 0 {
+		if err := l.server.Install(ctx, carried); err != nil {
+			return err
+		}
 	}
+	if len(own) > 0 {
+		return crds.Install(ctx, l.server.Config(), own)
+	}
+	return nil
+}
+
+// missing are the definitions of kinds that aren't installed yet: those that
+// labctl carries, and the user's, of which all of a group are taken, and which
+// count more.
+func (l *local) missing(kinds map[schema.GroupKind]bool) (carried, own []*unstructured.Unstructured, err error) {
 	used := map[string]bool{}
 	for k := range kinds {
 		used[k.Group] = true
 	}
-	var own []*unstructured.Unstructured
+	fresh := func(d *unstructured.Unstructured) bool {
+		there := l.installed[d.GetName()]
+		l.installed[d.GetName()] = true
+		return !there
+	}
 	for _, d := range l.own {
-		if group, _, _ := unstructured.NestedString(d.Object, "spec", "group"); used[group] {
+		if group, _, _ := unstructured.NestedString(d.Object, "spec", "group"); used[group] && fresh(d) {
 			own = append(own, d)
 		}
 	}
-	return slices.DeleteFunc(crds.Override(wanted, own), func(d *unstructured.Unstructured) bool {
-		there := l.installed[d.GetName()]
-		l.installed[d.GetName()] = true
-		return there
-	}), nil
+	known, err := crds.ForKinds(slices.Collect(maps.Keys(kinds)))
+	// A labctl of go install carries none: their kinds are unknown to it.
+	if err != nil && !errors.Is(err, payload.ErrMissing) {
+		return nil, nil, err
+	}
+	for _, d := range known {
+		if fresh(d) {
+			carried = append(carried, d)
+		}
+	}
+	return carried, own, nil
 }
 
 func (l *local) Version() string { return l.server.Version() }
