@@ -179,7 +179,7 @@ func hint(root shape, path string) (says, to string) {
 		}
 	}
 	for _, name := range last.names() {
-		if inner := last.field(name); name != "metadata" && name != "status" && inner != nil && slices.Contains(inner.names(), wrong) {
+		if inner := last.field(name); name != "status" && inner != nil && slices.Contains(inner.names(), wrong) {
 			below := join(at, name)
 			return wrong + " is a field of " + below, join(below, wrong)
 		}

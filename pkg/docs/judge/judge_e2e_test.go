@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
 	"github.com/isolation-stack/labctl/pkg/docs/classify"
@@ -208,6 +209,55 @@ func TestForeignServer(t *testing.T) {
 	if found := judged(t, throwAway, block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: other\n")); len(found) > 0 {
 		t.Errorf("something was created: %+v", found)
 	}
+}
+
+// TestHostile: documents that nobody means well with get findings or none, but
+// never an error, in bounded time.
+func TestHostile(t *testing.T) {
+	j := started(t)
+	const head = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n"
+	bomb := "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		bomb += fmt.Sprintf("a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i+1, i+1, i, i, i, i, i, i, i, i, i)
+	}
+	many := strings.Repeat("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {}\n", maxObjects+5)
+	for name, text := range map[string]string{
+		"deep":            head + "data: " + strings.Repeat("{a: ", 9000) + "1" + strings.Repeat("}", 9000) + "\n",
+		"deep lists":      head + "data: " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "\n",
+		"bomb":            head + bomb,
+		"large":           head + "data:\n  a: " + strings.Repeat("x", 2<<20) + "\n",
+		"many fields":     head + strings.Repeat("x", 3) + ": 1\n" + manyFields(20_000),
+		"many objects":    many,
+		"control":         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: \"\\e[31m\\0\\x07\"\n",
+		"path as a name":  "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ../../../healthz\n  uid: x\n",
+		"path as a space": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: ../../nodes?x=\n",
+		"path as a kind":  "apiVersion: ../../../v1\nkind: ../../ConfigMap\nmetadata:\n  name: a\n",
+		"numbers":         "apiVersion: 1\nkind: 2\nmetadata: 3\n",
+		"no mapping":      "apiVersion: v1\nkind: ConfigMap\nmetadata: [1]\n",
+		"merged":          head + "x: &x {a: b}\ndata:\n  <<: *x\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			found := judged(t, j, block(text))
+			if took := time.Since(start); took > 3*time.Minute {
+				t.Errorf("it took %s", took)
+			}
+			for _, f := range found {
+				if len(f.Message) > 4000 || strings.ContainsAny(f.Message, "\n\x1b\x00") {
+					t.Errorf("a message of %d bytes: %.200q", len(f.Message), f.Message)
+				}
+			}
+			t.Logf("%d findings in %s", len(found), time.Since(start).Round(time.Millisecond))
+		})
+	}
+}
+
+func manyFields(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "f%d: 1\n", i)
+	}
+	return b.String()
 }
 
 func TestInterrupted(t *testing.T) {
