@@ -238,7 +238,7 @@ func TestFragmentOrProse(t *testing.T) {
 
 // TestHostile shows that no text takes long.
 func TestHostile(t *testing.T) {
-	const size = 1 << 20
+	const size = 1 << 18
 	wide := func(line string) string {
 		var b strings.Builder
 		for i := 0; b.Len() < size; i++ {
