@@ -46,8 +46,8 @@ func isShell(e docs.Example) bool {
 type block struct {
 	example docs.Example
 	lines   []string
-	// session tells that the block shows prompts, commands and their output.
-	session bool
+	// prompts tells that the block shows them, commands and their output.
+	prompts bool
 	// script has for each line what the shell parser gets: commands without
 	// prompts (blanks instead, so that columns stay), nothing for output, bare
 	// YAML and the text of here-documents.
@@ -92,7 +92,7 @@ func newBlock(e docs.Example) *block {
 	}
 	for _, line := range b.lines {
 		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
-			b.session = prompt.MatchString(line)
+			b.prompts = prompt.MatchString(line)
 			break
 		}
 	}
@@ -100,7 +100,7 @@ func newBlock(e docs.Example) *block {
 	for i := 0; i < len(b.lines); i++ {
 		line := b.lines[i]
 		switch {
-		case !b.session:
+		case !b.prompts:
 			if end := bareEnd(b.lines, i); end > i {
 				b.bare = append(b.bare, b.stream(docs.Bare, i, end, nil))
 				i = end - 1
@@ -132,7 +132,7 @@ func (b *block) skipHeredocs(line int, command string, d delimiters) int {
 	last := line
 	for _, op := range operators(command) {
 		first := last + 1
-		second := b.session && first < len(b.lines) && continued(b.lines[first])
+		second := b.prompts && first < len(b.lines) && continued(b.lines[first])
 		end, ended := d.find(first, op, second)
 		if !ended {
 			b.unended = append(b.unended, unended{op, line, end})
