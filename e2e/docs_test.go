@@ -164,7 +164,7 @@ func TestDocsExitCodes(t *testing.T) {
 		{"no such folder", []string{"dcos"}, 2, "dcos"},
 		{"folder and file", []string{"docs", "bad.json"}, 2, "name one folder, or files"},
 		{"outside", []string{"../x.md"}, 2, "x.md"},
-		{"no such rule", []string{"docs", "--rule", "missing-seperator"}, 2, "missing-separator"},
+		{"no such rule", []string{"docs", "--rule", "missing-separators"}, 2, "missing-separator"},
 		{"no such format", []string{"docs", "-o", "xml"}, 2, "text, json, junit, sarif or github"},
 		{"no such file format", []string{"docs", "--output-file", "x.pdf"}, 2, ".sarif"},
 		{"hidden failures", []string{"docs", "--severity", "error", "--fail-on", "note"}, 2, "lower --severity"},

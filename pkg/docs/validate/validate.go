@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,9 +67,13 @@ type Judge interface {
 	Close() error
 }
 
-// budget is how many bytes of documents are in memory at a time. Parsed YAML
-// takes some fifty times as much.
-const budget = 2 << 20
+const (
+	// budget is how many bytes of documents are in memory at a time. Parsed
+	// YAML takes fifty times as much, and hostile one a hundred times.
+	budget = 2 << 20
+	// maxParsed is how many bytes of a document's examples are looked at.
+	maxParsed = budget
+)
 
 // Outcome is what a run gives.
 type Outcome struct {
@@ -92,7 +97,7 @@ func Run(ctx context.Context, o Options) (out Outcome, err error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	r := &run{Options: o, active: active, server: newServer(ctx, o.Judge)}
+	r := &run{Options: o, known: o.Baseline, active: active, server: newServer(ctx, o.Judge)}
 	defer func() { err = errors.Join(err, r.server.close()) }()
 	r.report = docs.Report{Labctl: o.Version, Root: o.Root, Examples: map[docs.Class]int{}, Findings: []docs.Finding{}, Rules: sorted(active)}
 	r.add(findings)
@@ -108,6 +113,7 @@ func Run(ctx context.Context, o Options) (out Outcome, err error) {
 // run is one under way.
 type run struct {
 	Options
+	known  *Baseline // Options.Baseline
 	active map[string]docs.Rule
 	report docs.Report
 	server *server
@@ -202,13 +208,22 @@ func look(j job) document {
 	}
 	d := document{Document: extract.Markdown(j.path, j.data)}
 	d.parsed = make([][]yamldoc.Doc, len(d.Examples))
+	total := 0
 	for i := range d.Examples {
 		e := &d.Examples[i]
+		if total += len(e.Text); total > maxParsed {
+			r := byID(extract.Rules)["too-large"]
+			d.findings = append(d.findings, docs.Finding{Rule: r.ID, Severity: r.Severity, Path: d.Path, Position: e.Position, Example: e.Line, SHA256: e.SHA256,
+				Message: fmt.Sprintf("The document has more than %d bytes of examples; this one and those after it aren't looked at.", maxParsed)})
+			d.Examples, d.parsed = d.Examples[:i], d.parsed[:i]
+			d.Marks = slices.DeleteFunc(d.Marks, func(m docs.Mark) bool { return m.Example >= i })
+			break
+		}
 		d.parsed[i] = yamldoc.Parse(e.Text)
 		classify.Classify(e, d.parsed[i])
 	}
 	d.skip()
-	d.findings = slices.Concat(d.Findings, rules.Check(d.Document, d.parsed), formats.Check(d.Document, d.parsed))
+	d.findings = slices.Concat(d.findings, d.Findings, rules.Check(d.Document, d.parsed), formats.Check(d.Document, d.parsed))
 	return d
 }
 
@@ -248,15 +263,15 @@ func (r *run) outcome(files []tree.File) Outcome {
 		return ok && (looked[e.Path] || !partial)
 	}
 	out := Outcome{Baseline: NewBaseline(r.report.Findings)}
-	if r.Options.Baseline != nil {
-		out.Baseline.keep(*r.Options.Baseline, func(e Entry) bool { return !here(e) })
+	if r.known != nil {
+		out.Baseline.keep(*r.known, func(e Entry) bool { return !here(e) })
 	}
 	switch {
 	case r.Rebase:
 		r.report.Findings, r.report.Baseline = []docs.Finding{}, len(r.report.Findings)
-	case r.Options.Baseline != nil:
+	case r.known != nil:
 		var stale []docs.Finding
-		r.report.Findings, r.report.Baseline, stale = r.Options.Baseline.Apply(r.report.Findings, here)
+		r.report.Findings, r.report.Baseline, stale = r.known.Apply(r.report.Findings, here)
 		r.add(stale)
 		sortFindings(r.report.Findings)
 	}

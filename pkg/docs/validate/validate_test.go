@@ -295,6 +295,20 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestLargeDocument: what is behind a document's limit isn't looked at, and
+// that is said.
+func TestLargeDocument(t *testing.T) {
+	half := "```yaml\n- " + strings.Repeat("x", maxParsed/2) + "\n```\n"
+	mark := "<!-- labctl: namespace: shop -->\n"
+	d := look(job{path: "a.md", data: []byte(half + half + mark + half + pod("a", ""))})
+	if len(d.Examples) != 1 || len(d.parsed) != 1 || len(d.Marks) != 0 {
+		t.Errorf("%d examples, %d parsed, marks %v", len(d.Examples), len(d.parsed), d.Marks)
+	}
+	if i := slices.IndexFunc(d.findings, func(f docs.Finding) bool { return f.Rule == "too-large" }); i < 0 || d.findings[i].Line != 4 || d.findings[i].Severity == "" {
+		t.Errorf("%+v", d.findings)
+	}
+}
+
 // TestRules proves that each rule can be shown, and is there once.
 func TestRules(t *testing.T) {
 	id := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
