@@ -36,6 +36,10 @@ func TestHostileTextsEnd(t *testing.T) {
 		"json":             example("json", fill("", "1 ", "x")),
 		"yaml groups":      example("yaml", fill("groups:\n", "- rules: [{alert: a, expr: 'a['}]\n", "")),
 		"yaml prometheus":  example("yaml", fill("groups: [{rules: [{alert: a, expr: \"", "- ", "a\"}]}]")),
+		"yaml large":       example("yaml", "apiVersion: v1\nkind: ConfigMap\ndata:\n"+strings.Repeat(" ? |\n  a\n : |\n  b\n", 100_000)),
+		"yaml rules":       example("yaml", "groups:\n"+strings.Repeat("- rules: [{alert: a, expr: 'a b'}]\n", 50_000)),
+		"yaml files":       example("yaml", fill("apiVersion: v1\nkind: ConfigMap\ndata:\n", " ? |\n  a\n : |\n  b\n", "")),
+		"yaml templates":   example("yaml", fill("apiVersion: templates.gatekeeper.sh/v1\nkind: ConstraintTemplate\nspec:\n targets:\n", " - rego: package a\n", "")),
 		"yaml compose":     example("yaml", fill("services:\n", " a: {image: b, x: 1}\n", "")),
 	} {
 		t.Run(name, func(t *testing.T) {

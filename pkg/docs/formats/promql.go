@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
+	"github.com/isolation-stack/labctl/pkg/docs/yamldoc"
 )
 
 var promqlInvalid = docs.Rule{
@@ -22,17 +23,21 @@ var promqlInvalid = docs.Rule{
 
 var promql = format{
 	name: "PromQL", rules: []docs.Rule{promqlInvalid},
-	is: func(t text) bool { return t.Language == "promql" || len(expressions(t)) > 0 },
+	is: func(t text) bool {
+		found := t.Language == "promql"
+		expressions(t, func(yamldoc.Doc, *yaml.Node, string) { found = true })
+		return found
+	},
 	check: func(t text) (found []docs.Finding) {
 		if t.Language == "promql" {
 			return promqlBlock(t)
 		}
-		for _, e := range expressions(t) {
-			if len(found) > maxFindings {
-				break
+		expressions(t, func(d yamldoc.Doc, n *yaml.Node, path string) {
+			if len(found) <= maxFindings {
+				e := t.scalar(d, n, path)
+				found = append(found, promqlErrors(e, e.Text, 0)...)
 			}
-			found = append(found, promqlErrors(e, e.Text, 0)...)
-		}
+		})
 		return found
 	},
 }
@@ -124,12 +129,13 @@ func promqlErrors(t text, expression string, shift int) []docs.Finding {
 	return []docs.Finding{t.finding(promqlInvalid, line+shift, column, "Prometheus refuses the expression: %s", message)}
 }
 
-// expressions are those of the objects and rule files of a text.
-func expressions(t text) (found []text) {
+// expressions gives those of the objects and rule files of a text, each with
+// its document and path.
+func expressions(t text, give func(d yamldoc.Doc, n *yaml.Node, path string)) {
 	for _, d := range t.docs {
 		add := func(n *yaml.Node, path string) {
 			if isString(n) {
-				found = append(found, t.scalar(d, n, path))
+				give(d, n, path)
 			}
 		}
 		o, isObject := d.Object()
@@ -158,7 +164,6 @@ func expressions(t text) (found []text) {
 			}
 		}
 	}
-	return found
 }
 
 // ruleGroups finds the expressions of groups of rules: those whose rules have

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	opatypes "github.com/open-policy-agent/opa/v1/types"
@@ -199,19 +200,22 @@ func isConstraintTemplate(d yamldoc.Doc) bool {
 
 // gatekeeper has what Gatekeeper adds to OPA: the function external_data
 // (github.com/open-policy-agent/frameworks, constraint/pkg/client/drivers/rego).
-func gatekeeper() *ast.Capabilities {
+var gatekeeper = sync.OnceValue(func() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.Builtins = append(c.Builtins, &ast.Builtin{
 		Name: "external_data",
 		Decl: opatypes.NewFunction(opatypes.Args(opatypes.A), opatypes.A),
 	})
 	return c
-}
+})
 
 // constraintTemplate judges the policies of a ConstraintTemplate as Gatekeeper
 // does: a module with a rule named violation, and libraries below data.lib.
 func constraintTemplate(t text, d yamldoc.Doc) (found []docs.Finding) {
 	for i, target := range items(d.Value("spec.targets")) {
+		if len(found) > maxFindings {
+			break
+		}
 		at := fmt.Sprintf("spec.targets[%d]", i)
 		found = append(found, constraintSource(t, d, target, at, ast.RegoV0)...)
 		for j, code := range items(field(target, "code")) {

@@ -41,6 +41,9 @@ func texts(path string, e *docs.Example, parsed []yamldoc.Doc) []text {
 	parsed = parts
 	whole := text{Example: *e, docs: parsed, path: path, example: e, exact: true}
 	found := []text{whole}
+	if len(e.Text) > maxText {
+		return found // its files would be larger than what is judged, or very many
+	}
 	for _, d := range parsed {
 		if o, ok := d.Object(); !ok || o.APIVersion != "v1" || o.Kind != "ConfigMap" {
 			continue
