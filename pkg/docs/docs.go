@@ -6,6 +6,7 @@ package docs
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -111,11 +112,12 @@ func (e Example) At(line, column int) Position {
 // prefix gives the first n bytes of a line of text.
 func prefix(text string, line, n int) string {
 	start := 0
-	for i := 0; i < len(text) && line > 1; i++ {
-		if text[i] == '\n' {
-			line--
-			start = i + 1
+	for ; line > 1; line-- {
+		end := strings.IndexByte(text[start:], '\n')
+		if end < 0 {
+			break
 		}
+		start += end + 1
 	}
 	return text[start:min(start+n, len(text))]
 }

@@ -306,3 +306,35 @@ func TestMountsOfScripts(t *testing.T) {
 		}
 	}
 }
+
+// TestMountsBelowWork: whatever a script leaves mounted in its folder, also
+// what is busy, goes with the folder, and what it shows stays.
+func TestMountsBelowWork(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	kept := filepath.Join(t.TempDir(), "kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := Script{
+		Text: `mkdir -p bundle/rootfs
+mount --rbind --make-rprivate / bundle/rootfs
+mount -t tmpfs tmpfs bundle/rootfs/tmp
+(cd bundle/rootfs/tmp; exec sleep 2) >/dev/null 2>&1 </dev/null &
+evidence work "$WORK"
+`,
+		Outputs: []evidence.Output{{Name: "work", Type: evidence.String}}, Timeout: 20 * time.Second,
+	}
+	set, err := s.Run(t.Context(), local{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	work, _ := set.Get("work")
+	if _, err := os.Stat(work.Value.(string)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v is left: %v", work.Value, err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+}
