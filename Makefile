@@ -5,14 +5,14 @@ PAYLOAD := internal/payload/files
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
 # The end-to-end tests build a node image from nothing where there is none.
 E2E_TIMEOUT := 80m
-E2E_PACKAGES := ./e2e ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm ./pkg/docs/crds
+E2E_PACKAGES := ./e2e ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm ./pkg/docs/apiserver ./pkg/docs/crds ./pkg/docs/judge ./pkg/docs/validate
 
-.PHONY: lab test build payload doctor unit e2e lint bench bench-docs cross docs-accuracy
+.PHONY: lab test build payload doctor unit fuzz e2e lint bench bench-docs cross docs-accuracy
 
 lab: doctor
 	bin/labctl run --all --keep
 
-test: doctor unit e2e
+test: doctor unit fuzz e2e
 
 build: payload
 	$(GOBUILD) -o bin/labctl ./cmd/labctl
@@ -41,6 +41,13 @@ doctor: build
 unit: payload
 	go test -run '^$$' ./... >/dev/null
 	go test -p 1 ./...
+
+# What reads documents of strangers is fed with mutations of its seeds.
+FUZZTIME := 5s
+fuzz: payload
+	@set -e; for target in extract/FuzzMarkdown extract/FuzzShell extract/FuzzMarks yamldoc/FuzzParse classify/FuzzClassify; do \
+		go test -run '^$$' -fuzz "^$${target#*/}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./pkg/docs/$${target%/*}"; \
+	done
 
 e2e: build
 	go test -tags e2e -count=1 -p 1 -timeout $(E2E_TIMEOUT) $(E2E_PACKAGES)
