@@ -208,7 +208,7 @@ on this machine, 130 if interrupted.`,
 }
 
 func (f *docsValidateFlags) run(ctx context.Context, g *global, c *console) (err error) {
-	f.Options.Log, f.Options.Version = c, version()
+	f.Log, f.Version = c, version()
 	if f.Judge, err = f.judge(c); err != nil {
 		return err
 	}
