@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -39,6 +40,7 @@ func bench() int {
 	n := flag.Int("n", 5, "runs of each")
 	part := flag.String("part", "", "cluster or docs; both if it isn't given")
 	binary := flag.String("labctl", "bin/labctl", "labctl to time")
+	folder := flag.String("docs", cmp.Or(os.Getenv("LABCTL_DOCS"), "../shared/corpus"), "documents whose objects are checked as well, if they are there")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -47,7 +49,7 @@ func bench() int {
 		return 2
 	}
 	if *part != "cluster" {
-		if err := benchDocs(ctx, *n); err != nil {
+		if err := benchDocs(ctx, *n, *folder); err != nil {
 			fmt.Fprintln(os.Stderr, "bench, docs:", err)
 			return 1
 		}
