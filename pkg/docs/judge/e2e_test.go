@@ -4,6 +4,7 @@ package judge
 
 import (
 	"context"
+	"os"
 	"sync"
 	"testing"
 
@@ -18,11 +19,14 @@ var server struct {
 }
 
 // started gives a Judge by the API server that all tests of this package
-// share, with the CRDs of some groups.
+// share, with the CRDs of some groups. LABCTL_KUBERNETES is the version of
+// Kubernetes, the default one of apiserver if it isn't set.
 func started(t *testing.T, groups ...string) *Judge {
 	t.Helper()
 	ctx := context.Background()
-	server.Do(func() { server.Server, server.err = apiserver.Start(ctx, apiserver.Options{}) })
+	server.Do(func() {
+		server.Server, server.err = apiserver.Start(ctx, apiserver.Options{Version: os.Getenv("LABCTL_KUBERNETES")})
+	})
 	if server.err != nil {
 		t.Fatal(server.err)
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/version"
+
 	"github.com/isolation-stack/labctl/pkg/docs"
 	"github.com/isolation-stack/labctl/pkg/docs/classify"
 	"github.com/isolation-stack/labctl/pkg/docs/extract"
@@ -105,7 +107,6 @@ func TestFindings(t *testing.T) {
 		{"labctl's stand-in gives way", block(pod+"spec:\n  runtimeClassName: sandbox\n  containers:\n  - name: c\n    image: x\n") + "\n" + block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: runsc\n"), []string{"9:21 warning missing-dependency spec.runtimeClassName"}},
 		{"a removed API", block("apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata:\n  name: a\n"), []string{"4:13 error removed-api apiVersion"}},
 		{"a removed group", block("apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata:\n  name: a\n"), []string{"4:13 error removed-api apiVersion"}},
-		{"a deprecated API", block("apiVersion: v1\nkind: Endpoints\nmetadata:\n  name: a\n"), []string{"4:13 warning deprecated-api apiVersion"}},
 		{"a deprecated field", block(pod + "spec:\n  nodeSelector:\n    beta.kubernetes.io/os: linux\n  containers:\n  - name: c\n    image: x\n"), []string{"10:5 warning deprecated-api spec.nodeSelector[beta.kubernetes.io/os]"}},
 		{"a warning", block(pod + "spec:\n  containers:\n  - name: c\n    image: x\n    env:\n    - {name: A, value: b}\n    - {name: A, value: c}\n"), []string{"14:7 warning api-warning spec.containers[0].env[1]"}},
 		{"a kind of another group", block("apiVersion: v1\nkind: CronJob\nmetadata:\n  name: a\n"), []string{"4:13 error unknown-kind apiVersion"}},
@@ -208,6 +209,17 @@ func TestForeignServer(t *testing.T) {
 	}
 	if found := judged(t, throwAway, block("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: sandbox\nhandler: other\n")); len(found) > 0 {
 		t.Errorf("something was created: %+v", found)
+	}
+}
+
+func TestDeprecatedAPI(t *testing.T) {
+	j := started(t)
+	if j.catalogue.server.LessThan(version.MustParseGeneric("1.33.0")) {
+		t.Skip("Endpoints are deprecated from Kubernetes 1.33 on")
+	}
+	found := judged(t, j, block("apiVersion: v1\nkind: Endpoints\nmetadata:\n  name: a\n"))
+	if len(found) != 1 || inShort(found[0]) != "4:13 warning deprecated-api apiVersion" {
+		t.Errorf("got %+v", found)
 	}
 }
 

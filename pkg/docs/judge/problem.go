@@ -167,7 +167,7 @@ func below(path, other string) bool {
 // absent says that a problem is that a field isn't there.
 func (p problem) absent(manifest map[string]any) bool {
 	return p.rule == apiRejected && p.field != "" && at(manifest, p.field) == nil &&
-		(strings.Contains(p.message, required) || strings.Contains(p.message, "Invalid value: null"))
+		(strings.Contains(p.message, required) || nothing.MatchString(p.message))
 }
 
 // distinct leaves out what says the same mistake again: unknown fields of what
@@ -219,8 +219,13 @@ func forbiddenField(message string) string {
 	return ""
 }
 
-// value at the start of a message: "Invalid value: …: why".
-var dumped = regexp.MustCompile(`^(Invalid value|Duplicate value): ([{\[].*[}\]])(: |$)`)
+var (
+	// The value at the start of a message, as JSON, or as Go by API servers
+	// before 1.34: "Invalid value: …: why".
+	dumped = regexp.MustCompile(`^(Invalid value|Duplicate value): ([\w.*&\[\]]*[{\[(].*[}\])])(: |$)`)
+	// A value that isn't there, as JSON or as Go.
+	nothing = regexp.MustCompile(`Invalid value: (?:null|[\w.*\[\]]+\(nil\))`)
+)
 
 // trimValue leaves out a value of which the API server prints all fields.
 func trimValue(message string) string {

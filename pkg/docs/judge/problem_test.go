@@ -178,8 +178,9 @@ func TestUnderstand(t *testing.T) {
 func TestMessagesAreShort(t *testing.T) {
 	dump := `{"labels":{"controller-uid":"5d46f743-3f21-41ab-8896-d5f55ade6028"},"Spec":{"Volumes":null,"Containers":[{"Name":"c","Image":"y"}]}}`
 	for got, want := range map[string]string{
-		trimValue("Invalid value: " + dump + ": field is immutable"):                                    "Invalid value: field is immutable",
-		trimValue(`Invalid value: {"matchLabels":{"a":"c"}}: field is immutable`):                       `Invalid value: {"matchLabels":{"a":"c"}}: field is immutable`,
+		trimValue("Invalid value: " + dump + ": field is immutable"):              "Invalid value: field is immutable",
+		trimValue(`Invalid value: {"matchLabels":{"a":"c"}}: field is immutable`): `Invalid value: {"matchLabels":{"a":"c"}}: field is immutable`,
+		trimValue(`Invalid value: core.PodTemplateSpec{ObjectMeta:v1.ObjectMeta{Name:"", GenerateName:"", Namespace:""}, Spec:core.PodSpec{Volumes:[]core.Volume(nil)}}: field is immutable`): "Invalid value: field is immutable",
 		trimValue("Duplicate value: " + dump):                                                           "Duplicate value",
 		oneLine("Forbidden: pod updates may not change fields\n@@ -97,7 +97,9 @@\n   {\n"):              "Forbidden: pod updates may not change fields",
 		oneLine(strings.Repeat("é", 1000)):                                                              strings.Repeat("é", 300) + "…",
@@ -231,9 +232,10 @@ func TestDistinct(t *testing.T) {
 		{rule: apiRejected, field: "spec.containers[0].name", message: "spec.containers[0].name: Invalid value: null: not so"},
 		{rule: unknownField, field: "spec.volumes.x"}, {rule: unknownField, field: "spec.volumesx"}, {rule: wrongType, field: "spec.volumes"},
 		need("spec.d"),
+		{rule: apiRejected, field: "spec.template.metadata.labels", message: "spec.template.metadata.labels: Invalid value: map[string]string(nil): not so"},
 	}, m)
 	want := []problem{
-		{rule: missingField, field: "spec.a.b", message: "spec.a.b: Required value; spec.a.c: Required value; spec.d: Required value"},
+		{rule: missingField, field: "spec.a.b", message: "spec.a.b: Required value; spec.a.c: Required value; spec.d: Required value; spec.template.metadata.labels: Invalid value: map[string]string(nil): not so"},
 		{rule: missingField, field: "spec.containers[0].image", message: "spec.containers[0].image: Required value"},
 		{rule: apiRejected, field: "spec.containers[0].name", message: "spec.containers[0].name: Invalid value: null: not so"},
 		{rule: unknownField, field: "spec.volumesx"}, {rule: wrongType, field: "spec.volumes"},
