@@ -18,7 +18,7 @@ import (
 )
 
 // apiRules are rules of the judge that these tests are about.
-var apiRules = []string{"api-rejected", "unknown-field", "unknown-api", "unknown-kind", "immutable-field", "missing-dependency"}
+var apiRules = []string{"api-rejected", "missing-field", "unknown-field", "unknown-api", "unknown-kind", "immutable-field", "missing-dependency"}
 
 func configMap(name, data string) string {
 	return "```yaml\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: " + name + "\nimmutable: true\ndata:\n  k: " + data + "\n```\n"
@@ -47,7 +47,7 @@ func TestLocal(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"certificate.md:7 api-rejected", // issuerRef and secretName are required
+		"certificate.md:7 missing-field", // issuerRef and secretName are required
 		"field.md:12 unknown-field", "rejected.md:10 api-rejected", "together.md:18 immutable-field", "unknown.md:2 unknown-api", "widget.md:14 api-rejected",
 	}
 	if got := slices.Compact(places(out.Report)); !slices.Equal(got, want) {
