@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,19 +103,6 @@ func TestLabs(t *testing.T) {
 
 func unexpected(c result.Claim) string {
 	return fmt.Sprintf("%s: %s, expected %s: %v %s\n%s", c.ID, c.Verdict, c.Expected, c.Reason, c.Error, shown(c))
-}
-
-// catalogue are the names of all labs.
-func catalogue(t *testing.T) (names []string) {
-	t.Helper()
-	var list []struct{ Metadata struct{ Name string } }
-	if err := json.Unmarshal([]byte(must(t, "list", "-o", "json").stdout), &list); err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range list {
-		names = append(names, l.Metadata.Name)
-	}
-	return names
 }
 
 func shown(c result.Claim) string {
