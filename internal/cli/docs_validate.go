@@ -24,6 +24,9 @@ import (
 // never is the value of --fail-on that lets every finding pass.
 const never = "never"
 
+// servers are what can judge objects.
+var servers = []string{"local", "schema", "cluster", "none"}
+
 // docsValidateFlags are the flags of labctl docs validate.
 type docsValidateFlags struct {
 	reportFlags
@@ -43,10 +46,9 @@ type docsValidateFlags struct {
 func (f *docsValidateFlags) register(cmd *cobra.Command) {
 	f.reportFlags.register(cmd, report.Formats...)
 	severities := texts(docs.Severities)
-	servers := []string{"local", "cluster", "none"}
 	flags := cmd.Flags()
-	flags.StringVar(&f.server, "server", "local", "what judges objects: local (an API server that labctl starts and removes), cluster (the lab cluster) or none (rules alone)")
-	flags.StringVar(&f.version, "kubernetes-version", "", "version of the local API server, as 1.30 (default: the newest that labctl pins)")
+	flags.StringVar(&f.server, "server", "local", "what judges objects: local (an API server that labctl starts and removes), schema (its schemas alone, kept from one start), cluster (the lab cluster) or none (rules alone)")
+	flags.StringVar(&f.version, "kubernetes-version", "", "version of the local API server or of its schemas, as 1.30 (default: the newest that labctl pins)")
 	flags.StringVar(&f.crds, "crds", "", "folder with CustomResourceDefinitions of your own")
 	flags.StringVar(&f.cluster.kubeconfig, "kubeconfig", "", "judge by the cluster of this kubeconfig file; nothing is created there")
 	flags.StringVar(&f.context, "context", "", "context of --kubeconfig (default: its current one)")
@@ -73,9 +75,10 @@ func (f *docsValidateFlags) check() error {
 		return err
 	}
 	err := oneOf(map[string]allowed{
-		"server": {f.server, []string{"local", "cluster", "none"}}, "severity": {f.severity, severities}, "fail-on": {f.failOn, append(severities, never)},
+		"server": {f.server, servers}, "severity": {f.severity, severities}, "fail-on": {f.failOn, append(severities, never)},
 	})
 	f.Severity, f.Rebase = docs.Severity(f.severity), f.rebase
+	own := f.server == "local" || f.server == "schema"
 	switch {
 	case err != nil:
 		return err
@@ -85,10 +88,10 @@ func (f *docsValidateFlags) check() error {
 		return errors.New("--write-baseline needs --baseline FILE")
 	case f.context != "" && f.cluster.kubeconfig == "":
 		return errors.New("--context is one of --kubeconfig FILE")
-	case f.crds != "" && (f.server != "local" || f.cluster.kubeconfig != ""):
-		return errors.New("--crds is of --server local; a cluster has its own")
-	case f.version != "" && f.server != "local":
-		return fmt.Errorf("--kubernetes-version is of --server local; this is --server %s", f.server)
+	case f.crds != "" && (!own || f.cluster.kubeconfig != ""):
+		return errors.New("--crds is of --server local and schema; a cluster has its own")
+	case f.version != "" && !own:
+		return fmt.Errorf("--kubernetes-version is of --server local and schema; this is --server %s", f.server)
 	}
 	if _, err := chooseRules(slices.Concat(f.Rules, f.Without)); err != nil {
 		return err
@@ -151,6 +154,8 @@ func (f *docsValidateFlags) judge(c *console) (func(context.Context) (validate.J
 		return validate.Cluster(func(context.Context) (*rest.Config, error) { return config, nil }), nil
 	case f.server == "none":
 		return nil, nil
+	case f.server == "schema":
+		return validate.Schema(apiserver.Options{Version: f.version, Log: c}, f.crds), nil
 	case f.server == "cluster":
 		return validate.Cluster(func(ctx context.Context) (*rest.Config, error) {
 			cluster, err := findCluster(ctx, f.cluster)
@@ -170,7 +175,9 @@ func newDocsValidate(g *global) *cobra.Command {
 		Short: "Judge every example of Markdown documents by rules and by a real API server",
 		Long: `Find every example in Markdown documents and judge it: Kubernetes objects by
 a real API server, which labctl starts on loopback and removes afterwards, other
-formats by their own libraries, and both by rules. Each finding has the file,
+formats by their own libraries, and both by rules. --server schema takes that
+API server's schemas alone: it sees fewer mistakes, and starts nothing once
+labctl's cache has them. Each finding has the file,
 the line and the column of the very field. Without an argument it is the current
 folder.
 
@@ -184,6 +191,7 @@ Exit codes: 0 if there is no finding of --fail-on or worse, 1 if there is one,
 2 for wrong usage, 3 if the API server didn't start or broke, 4 if it is missing
 on this machine, 130 if interrupted.`,
 		Example: `  labctl docs validate docs/
+  labctl docs validate docs/ --server schema
   labctl docs validate docs/ --server none --severity warning
   labctl docs validate docs/ --kubernetes-version 1.30
   labctl docs validate docs/ --baseline docs/.labctl.json --write-baseline

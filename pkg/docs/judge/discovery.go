@@ -38,32 +38,41 @@ func discover(ctx context.Context, cfg *rest.Config, c client) (*catalogue, erro
 	if err != nil {
 		return nil, fmt.Errorf("the API server doesn't say its version: %w", err)
 	}
-	server, err := version.ParseGeneric(info.GitVersion)
-	if err != nil {
-		return nil, fmt.Errorf("the API server's version: %w", err)
-	}
 	groups, lists, err := d.ServerGroupsAndResources()
 	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
 		return nil, fmt.Errorf("the API server doesn't say what it serves: %w", err)
 	}
-	got := &catalogue{
-		kinds: map[schema.GroupVersionKind]resource{}, versions: map[string][]string{}, custom: map[string]bool{},
-		subresources: map[schema.GroupVersionKind]string{}, failed: map[string]bool{}, server: server,
+	got, versionErr := newCatalogue(Server{Version: info.GitVersion, Groups: groups, Resources: lists})
+	if versionErr != nil {
+		return nil, versionErr
 	}
 	if failures, ok := discovery.GroupDiscoveryFailedErrorGroups(err); ok {
 		for gv := range failures {
 			got.failed[gv.Group] = true
 		}
 	}
-	for _, g := range groups {
+	return got, got.findCustom(ctx, c)
+}
+
+// newCatalogue takes what an API server says that it serves.
+func newCatalogue(s Server) (*catalogue, error) {
+	server, err := version.ParseGeneric(s.Version)
+	if err != nil {
+		return nil, fmt.Errorf("the API server's version: %w", err)
+	}
+	got := &catalogue{
+		kinds: map[schema.GroupVersionKind]resource{}, versions: map[string][]string{}, custom: map[string]bool{},
+		subresources: map[schema.GroupVersionKind]string{}, failed: map[string]bool{}, server: server,
+	}
+	for _, g := range s.Groups {
 		for _, v := range g.Versions {
 			got.versions[g.Name] = append(got.versions[g.Name], v.Version)
 		}
 	}
-	for _, list := range lists {
+	for _, list := range s.Resources {
 		got.add(list)
 	}
-	return got, got.findCustom(ctx, c)
+	return got, nil
 }
 
 func (c *catalogue) add(list *metav1.APIResourceList) {

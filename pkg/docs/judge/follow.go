@@ -3,6 +3,7 @@ package judge
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -48,7 +49,11 @@ func (s *session) serviceAccount(ctx context.Context, namespace string) error {
 }
 
 // learn keeps the kinds that a CRD defines.
-func (s *session) learn(crd map[string]any) {
+func (s *session) learn(crd map[string]any) { maps.Copy(s.kinds, defined(crd)) }
+
+// defined are the kinds that a CRD defines.
+func defined(crd map[string]any) map[schema.GroupVersionKind]resource {
+	out := map[schema.GroupVersionKind]resource{}
 	group, kind := text(crd, "spec", "group"), text(crd, "spec", "names", "kind")
 	versions, _ := get(crd, "spec", "versions").([]any)
 	for _, v := range versions {
@@ -56,11 +61,12 @@ func (s *session) learn(crd map[string]any) {
 			continue
 		}
 		gvk := schema.GroupVersionKind{Group: group, Version: text(v, "name"), Kind: kind}
-		s.kinds[gvk] = resource{
+		out[gvk] = resource{
 			gvk: gvk, plural: text(crd, "spec", "names", "plural"),
 			namespaced: text(crd, "spec", "scope") == "Namespaced", made: true,
 		}
 	}
+	return out
 }
 
 // established waits until the API server serves a CRD.

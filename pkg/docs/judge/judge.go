@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"sync"
 
+	apischema "k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"github.com/isolation-stack/labctl/pkg/docs"
+	"github.com/isolation-stack/labctl/pkg/docs/schema"
 	"github.com/isolation-stack/labctl/pkg/docs/yamldoc"
 )
 
@@ -40,6 +42,10 @@ type Judge struct {
 	Options
 	client    client
 	catalogue *catalogue
+	// schemas judge instead of the client, if there are any; shapes are those of
+	// custom resources.
+	schemas *schema.Schemas
+	shapes  map[apischema.GroupVersionKind]shape
 
 	mu sync.Mutex
 	// dirty says that the server holds objects of a document.

@@ -31,10 +31,13 @@ func (s *session) judge(ctx context.Context, o object) error {
 	if !s.place(&o) {
 		return nil
 	}
-	s.sent = true
 	if !o.template {
 		o.printed = printed(o.manifest)
 	}
+	if s.schemas != nil {
+		return s.compare(ctx, o)
+	}
+	s.sent = true
 	if err := s.serverSet(ctx, o); err != nil {
 		return err
 	}
@@ -77,7 +80,7 @@ func (s *session) place(o *object) bool {
 	}
 	if s.State == nil && r.made {
 		s.report(*o, problem{rule: notJudged, field: "kind", message: fmt.Sprintf(
-			"the CRD of %s is only in this document, and nothing is created on this API server; the object was not judged", o.gvk.Kind)})
+			"the CRD of %s is only in this document, and nothing is created; the object was not judged", o.gvk.Kind)})
 		return false
 	}
 	return true
@@ -143,12 +146,7 @@ func (s *session) serverSet(ctx context.Context, o object) error {
 		return nil
 	}
 	if o.printed != "" {
-		s.report(o, problem{rule: printedObject, field: o.printed, onKey: true, message: fmt.Sprintf(
-			"%s is what an API server prints, so this is taken as output, not as a manifest", o.printed)})
-		for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"} {
-			prune(o.manifest, "metadata."+field)
-		}
-		delete(o.manifest, "status")
+		s.output(o)
 		return nil
 	}
 	uid := text(o.manifest, "metadata", "uid")
@@ -170,6 +168,16 @@ func (s *session) serverSet(ctx context.Context, o object) error {
 	}
 	prune(o.manifest, "metadata.uid")
 	return nil
+}
+
+// output takes out of an object what an API server has printed.
+func (s *session) output(o object) {
+	s.report(o, problem{rule: printedObject, field: o.printed, onKey: true, message: fmt.Sprintf(
+		"%s is what an API server prints, so this is taken as output, not as a manifest", o.printed)})
+	for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"} {
+		prune(o.manifest, "metadata."+field)
+	}
+	delete(o.manifest, "status")
 }
 
 // send creates the object. What the API server refuses is mended as far as

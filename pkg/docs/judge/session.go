@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -85,6 +86,7 @@ func newSession(j *Judge, d docs.Document, parsed [][]yamldoc.Doc) *session {
 		made: map[string]creation{}, kinds: map[schema.GroupVersionKind]resource{}, reported: map[string]bool{},
 		shapes: map[schema.GroupVersionKind]shape{},
 	}
+	maps.Copy(s.shapes, j.shapes)
 	for i := range d.Examples {
 		e := &d.Examples[i]
 		if i >= len(parsed) || e.Class != docs.Kubernetes && e.Class != docs.Custom {

@@ -24,6 +24,8 @@ type Schemas struct {
 	mu     sync.Mutex
 	paths  map[string]openapi.GroupVersion
 	groups map[schema.GroupVersion]*group
+	// defined are the schemas of custom resources, by name.
+	defined map[schema.GroupVersion]map[string]any
 }
 
 // group is the schemas of a group and version.
@@ -42,7 +44,7 @@ func New(client openapi.Client) (*Schemas, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the API server's schemas: %w", err)
 	}
-	return &Schemas{paths: paths, groups: map[schema.GroupVersion]*group{}}, nil
+	return &Schemas{paths: paths, groups: map[schema.GroupVersion]*group{}, defined: map[schema.GroupVersion]map[string]any{}}, nil
 }
 
 // Check compares a document with the schema of its kind. Known is false if the
@@ -64,7 +66,18 @@ func (s *Schemas) Check(d yamldoc.Doc) (violations []Violation, known bool, err 
 	if err != nil {
 		return nil, true, err
 	}
-	return violationsOf(d, object, compiled.Validate(object)), true, nil
+	return located(d, violationsOf(object, compiled.Validate(object))), true, nil
+}
+
+// Validate compares an object, as encoding/json decodes it, with the schema of
+// a kind. Fields that are null are taken out of it. The violations have no
+// lines.
+func (s *Schemas) Validate(kind schema.GroupVersionKind, object map[string]any) (violations []Violation, known bool, err error) {
+	compiled, err := s.compiled(kind)
+	if err != nil || compiled == nil {
+		return nil, false, err
+	}
+	return violationsOf(object, compiled.Validate(withoutNull(object))), true, nil
 }
 
 // Document is the JSON schema of a kind (draft 4) with all that it refers to;
@@ -111,6 +124,11 @@ func (s *Schemas) group(gv schema.GroupVersion) (*group, error) {
 	if g, ok := s.groups[gv]; ok {
 		return g, nil
 	}
+	if own := s.defined[gv]; own != nil {
+		g, err := compile(own, gv)
+		s.groups[gv] = g
+		return g, err
+	}
 	path := "apis/" + gv.String()
 	if gv.Group == "" {
 		path = "api/" + gv.Version
@@ -144,8 +162,13 @@ func read(content []byte, gv schema.GroupVersion) (*group, error) {
 	if err := decoder.Decode(&openAPI); err != nil {
 		return nil, err
 	}
+	return compile(openAPI.Components.Schemas, gv)
+}
+
+// compile turns OpenAPI schemas, which refer to each other, into JSON schemas.
+func compile(schemas map[string]any, gv schema.GroupVersion) (*group, error) {
 	g := &group{names: map[string]string{}, compiled: map[string]*jsonschema.Schema{}, compiler: jsonschema.NewCompiler()}
-	for name, s := range openAPI.Components.Schemas {
+	for name, s := range schemas {
 		for _, k := range kinds(s) {
 			if k.GroupVersion() == gv {
 				g.names[k.Kind] = name
@@ -153,7 +176,7 @@ func read(content []byte, gv schema.GroupVersion) (*group, error) {
 		}
 		strict(s)
 	}
-	g.definitions = map[string]any{"$schema": draft, "definitions": openAPI.Components.Schemas}
+	g.definitions = map[string]any{"$schema": draft, "definitions": schemas}
 	g.compiler.DefaultDraft(jsonschema.Draft4)
 	return g, g.compiler.AddResource(location, g.definitions)
 }
@@ -176,7 +199,8 @@ func kinds(s any) []schema.GroupVersionKind {
 // openAPIPrefix is where OpenAPI documents keep what they refer to.
 const openAPIPrefix = "#/components/schemas/"
 
-// strict makes a JSON schema of an OpenAPI schema, in place: fields that it
+// strict makes a JSON schema of an OpenAPI schema, in place and again without
+// effect: fields that it
 // doesn't name are refused, as an API server does under strict field
 // validation. Formats are left to the server: Kubernetes has others of the
 // same names.
@@ -189,7 +213,9 @@ func strict(s any) {
 		delete(m, key)
 	}
 	if ref, ok := m["$ref"].(string); ok {
-		m["$ref"] = "#/definitions/" + strings.TrimPrefix(ref, openAPIPrefix)
+		if name, ok := strings.CutPrefix(ref, openAPIPrefix); ok {
+			m["$ref"] = "#/definitions/" + name
+		}
 	}
 	properties, named := m["properties"].(map[string]any)
 	if _, open := m["additionalProperties"]; named && !open && m["x-kubernetes-preserve-unknown-fields"] != true {

@@ -16,8 +16,20 @@ import (
 	"github.com/isolation-stack/labctl/pkg/docs/yamldoc"
 )
 
+// Kind of a violation.
+type Kind int
+
+// The kinds.
+const (
+	Invalid Kind = iota // a value that isn't allowed
+	UnknownField
+	MissingField
+	WrongType
+)
+
 // Violation is a mistake in a document.
 type Violation struct {
+	Kind Kind
 	// Field is its path: "spec.containers[0].image".
 	Field string
 	// Line and Column, in the text that was parsed: of a key that isn't known,
@@ -25,6 +37,9 @@ type Violation struct {
 	Line, Column int
 	// Message says what is wrong, in words of the API server where it has some.
 	Message string
+	// place is the field whose key or value the position is.
+	place string
+	onKey bool
 }
 
 // maxViolations is how many of an object are named.
@@ -32,8 +47,23 @@ const maxViolations = 100
 
 var english = message.NewPrinter(language.English)
 
-// violationsOf are the leaves of a validation's error, in the document's order.
-func violationsOf(d yamldoc.Doc, object any, err error) []Violation {
+// located gives violations their places, in the document's order.
+func located(d yamldoc.Doc, all []Violation) []Violation {
+	for i := range all {
+		find := d.Find
+		if all[i].onKey {
+			find = d.FindKey
+		}
+		all[i].Line, all[i].Column, _ = find(all[i].place)
+	}
+	slices.SortStableFunc(all, func(a, b Violation) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return all
+}
+
+// violationsOf are the leaves of a validation's error, by field.
+func violationsOf(object any, err error) []Violation {
 	var top *jsonschema.ValidationError
 	if !errors.As(err, &top) {
 		return nil
@@ -47,11 +77,11 @@ func violationsOf(d yamldoc.Doc, object any, err error) []Violation {
 		switch e.ErrorKind.(type) {
 		// Of alternatives none fits: which one was meant isn't known.
 		case *kind.OneOf, *kind.AnyOf, *kind.Not:
-			out = append(out, violation(d, object, e)...)
+			out = append(out, violation(object, e)...)
 			return
 		}
 		if len(e.Causes) == 0 {
-			out = append(out, violation(d, object, e)...)
+			out = append(out, violation(object, e)...)
 		}
 		for _, c := range e.Causes {
 			walk(c)
@@ -59,42 +89,48 @@ func violationsOf(d yamldoc.Doc, object any, err error) []Violation {
 	}
 	walk(top)
 	slices.SortFunc(out, func(a, b Violation) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
 	// Two references to one schema say the same.
 	return slices.Compact(out)
 }
 
-func violation(d yamldoc.Doc, object any, e *jsonschema.ValidationError) []Violation {
+func violation(object any, e *jsonschema.ValidationError) []Violation {
 	at := path(object, e.InstanceLocation)
 	var out []Violation
-	add := func(field, place, text string, key bool) {
-		find := d.Find
-		if key {
-			find = d.FindKey
-		}
-		line, column, _ := find(place)
-		out = append(out, Violation{Field: field, Line: line, Column: column, Message: text})
+	add := func(k Kind, field, place, text string) {
+		out = append(out, Violation{Kind: k, Field: field, Message: text, place: place, onKey: k == UnknownField || k == MissingField})
 	}
 	switch k := e.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
 		for _, name := range slices.Sorted(slices.Values(k.Properties)) {
 			field := join(at, name)
-			add(field, field, fmt.Sprintf("unknown field %q", field), true)
+			add(UnknownField, field, field, fmt.Sprintf("unknown field %q", field))
 		}
 	case *kind.Required:
 		for _, name := range k.Missing {
 			field := join(at, name)
-			add(field, at, fmt.Sprintf("missing required field %q", field), true)
+			add(MissingField, field, at, fmt.Sprintf("missing required field %q", field))
 		}
 	case *kind.Type:
-		add(at, at, fmt.Sprintf("%s is %s, not %s", cmp.Or(at, "the object"), article(k.Got), article(strings.Join(k.Want, " or "))), false)
+		add(WrongType, at, at, fmt.Sprintf("%s is %s, not %s", cmp.Or(at, "the object"), article(k.Got), article(strings.Join(k.Want, " or "))))
 	case *kind.OneOf, *kind.AnyOf:
-		add(at, at, fmt.Sprintf("%s fits none of the forms that its schema has", cmp.Or(at, "the object")), false)
+		add(none(e), at, at, fmt.Sprintf("%s fits none of the forms that its schema has", cmp.Or(at, "the object")))
 	default:
-		add(at, at, fmt.Sprintf("%s: %s", cmp.Or(at, "the object"), e.ErrorKind.LocalizedString(english)), false)
+		add(Invalid, at, at, fmt.Sprintf("%s: %s", cmp.Or(at, "the object"), e.ErrorKind.LocalizedString(english)))
 	}
 	return out
+}
+
+// none is why a value fits none of several forms: a wrong type if it is of the
+// type of none.
+func none(e *jsonschema.ValidationError) Kind {
+	for _, c := range e.Causes {
+		if _, ok := c.ErrorKind.(*kind.Type); !ok || len(c.InstanceLocation) != len(e.InstanceLocation) {
+			return Invalid
+		}
+	}
+	return WrongType
 }
 
 func article(name string) string {

@@ -24,12 +24,30 @@ import (
 // definitions that documents use.
 type local struct {
 	*judge.Judge
+	*definitions
 	server *apiserver.Server
-	// own are the user's definitions.
+	log    progress.Log
+}
+
+// definitions are those of custom resources.
+type definitions struct {
+	// own are the user's.
 	own []*unstructured.Unstructured
-	// installed are the names of the definitions that are in the base state.
+	// installed are the names of those that a judge has.
 	installed map[string]bool
-	log       progress.Log
+}
+
+// load reads the user's definitions; the folder may be "".
+func load(folder string) (*definitions, error) {
+	d := &definitions{installed: map[string]bool{}}
+	if folder == "" {
+		return d, nil
+	}
+	var err error
+	if d.own, err = crds.Load(os.DirFS(folder)); err != nil {
+		return nil, fmt.Errorf("CustomResourceDefinitions of %s: %w", folder, err)
+	}
+	return d, nil
 }
 
 // Local starts an API server that is thrown away in the end. The folder, if it
@@ -39,18 +57,15 @@ func Local(o apiserver.Options, folder string) func(context.Context) (Judge, err
 		o.Log = progress.Discard
 	}
 	return func(ctx context.Context) (Judge, error) {
-		var own []*unstructured.Unstructured
-		if folder != "" {
-			var err error
-			if own, err = crds.Load(os.DirFS(folder)); err != nil {
-				return nil, fmt.Errorf("CustomResourceDefinitions of %s: %w", folder, err)
-			}
+		definitions, err := load(folder)
+		if err != nil {
+			return nil, err
 		}
 		server, err := apiserver.Start(ctx, o)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrJudge, err)
 		}
-		return &local{server: server, own: own, installed: map[string]bool{}, log: o.Log}, nil
+		return &local{definitions: definitions, server: server, log: o.Log}, nil
 	}
 }
 
@@ -94,22 +109,22 @@ func (l *local) install(ctx context.Context, carried, own []*unstructured.Unstru
 	return nil
 }
 
-// missing are the definitions of kinds that aren't installed yet: those that
+// missing are those of kinds that aren't installed yet: those that
 // labctl carries, and the user's, of which all of a group are taken, and which
 // count more.
-func (l *local) missing(kinds map[schema.GroupKind]bool) (carried, own []*unstructured.Unstructured, err error) {
+func (d *definitions) missing(kinds map[schema.GroupKind]bool) (carried, own []*unstructured.Unstructured, err error) {
 	used := map[string]bool{}
 	for k := range kinds {
 		used[k.Group] = true
 	}
-	fresh := func(d *unstructured.Unstructured) bool {
-		there := l.installed[d.GetName()]
-		l.installed[d.GetName()] = true
+	fresh := func(c *unstructured.Unstructured) bool {
+		there := d.installed[c.GetName()]
+		d.installed[c.GetName()] = true
 		return !there
 	}
-	for _, d := range l.own {
-		if group, _, _ := unstructured.NestedString(d.Object, "spec", "group"); used[group] && fresh(d) {
-			own = append(own, d)
+	for _, c := range d.own {
+		if group, _, _ := unstructured.NestedString(c.Object, "spec", "group"); used[group] && fresh(c) {
+			own = append(own, c)
 		}
 	}
 	known, err := crds.ForKinds(slices.Collect(maps.Keys(kinds)))
@@ -117,9 +132,9 @@ func (l *local) missing(kinds map[schema.GroupKind]bool) (carried, own []*unstru
 	if err != nil && !errors.Is(err, payload.ErrMissing) {
 		return nil, nil, err
 	}
-	for _, d := range known {
-		if fresh(d) {
-			carried = append(carried, d)
+	for _, c := range known {
+		if fresh(c) {
+			carried = append(carried, c)
 		}
 	}
 	return carried, own, nil
