@@ -50,8 +50,10 @@ fuzz: payload
 		go test -run '^$$' -fuzz "^$${target#*/}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./pkg/docs/$${target%/*}"; \
 	done
 
+# ./e2e takes most of the time and mostly waits; the other packages, whose
+# boxes and servers are their own, run beside it one after the other.
 e2e: build
-	go test -tags e2e -count=1 -p 1 -timeout $(E2E_TIMEOUT) $(E2E_PACKAGES)
+	go test -tags e2e -count=1 -p 2 -timeout $(E2E_TIMEOUT) $(E2E_PACKAGES)
 
 lint:
 	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
