@@ -31,7 +31,7 @@ cross: payload
 	GOOS=linux GOARCH=$(ARCH) $(GOBUILD) -o $(CROSS)/labprobe ./cmd/labprobe
 	printf '{"Replace": {"%s": "%s"}}\n' $(CURDIR)/$(PAYLOAD)/labprobe $(CURDIR)/$(CROSS)/labprobe >$(CROSS)/overlay.json
 	GOOS=linux GOARCH=$(ARCH) $(GOBUILD) -overlay $(CROSS)/overlay.json -o $(CROSS)/labctl ./cmd/labctl
-	@grep -qaF "$$(go tool buildid $(CROSS)/labprobe)" $(CROSS)/labctl || { echo "$(CROSS)/labctl carries another labprobe"; exit 1; }
+	@grep -qaF -e "$$(go tool buildid $(CROSS)/labprobe)" $(CROSS)/labctl || { echo "$(CROSS)/labctl carries another labprobe"; exit 1; }
 
 doctor: build
 	bin/labctl doctor --fix
