@@ -8,13 +8,23 @@ import (
 	"github.com/isolation-stack/labctl/internal/cli"
 )
 
-// memoryLimit is where the garbage collector begins to work harder (the Go
-// runtime's soft limit, in bytes): on an edge box labctl is the guest.
-const memoryLimit = 64 << 20
-
 func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
+		debug.SetMemoryLimit(memoryLimit(memory()))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	os.Exit(cli.Main(os.Args[1:]))
+}
+
+// gcPercent lets the heap of a command that lives for a moment grow before it
+// is collected (runtime/debug.SetGCPercent); memoryLimit bounds it.
+const gcPercent = 300
+
+// memoryLimit is where the garbage collector begins to work harder (the Go
+// runtime's soft limit), on a machine with so much memory, all in bytes: on an
+// edge box labctl is the guest, elsewhere its time counts.
+func memoryLimit(machine uint64) int64 {
+	return max(64<<20, int64(machine/64))
 }
