@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -144,7 +145,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, field string) {
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 		for i, item := range n.Content {
-			d.value(item, v.Index(i), fmt.Sprintf("%s[%d]", field, i))
+			d.value(item, v.Index(i), element(field, i))
 		}
 	case reflect.String:
 		d.text(n, v, field)
@@ -195,19 +196,15 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, field string) {
 	seen := d.keys(n, field)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, name := n.Content[i], n.Content[i].Value
-		if !slices.Contains(fieldNames(v.Type()), name) {
+		if !slices.ContainsFunc(fields(v.Type()), func(f structField) bool { return f.name == name }) {
 			d.addf(key, join(field, name), "is no field of the spec; %s", Suggest(name, fieldNames(v.Type())))
 		}
 	}
-	for i := range v.NumField() {
-		name, required := tag(v.Type().Field(i))
-		if name == "" {
-			continue
-		}
-		if item, ok := seen[name]; ok {
-			d.value(item, v.Field(i), join(field, name))
-		} else if required {
-			d.addf(n, join(field, name), "is missing")
+	for _, f := range fields(v.Type()) {
+		if item, ok := seen[f.name]; ok {
+			d.value(item, v.Field(f.index), join(field, f.name))
+		} else if f.required {
+			d.addf(n, join(field, f.name), "is missing")
 		}
 	}
 }
@@ -215,19 +212,22 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, field string) {
 // keys returns the values of a mapping by key; keys that are no text or
 // appear twice are problems.
 func (d *decoder) keys(n *yaml.Node, field string) map[string]*yaml.Node {
-	seen := map[string]*yaml.Node{}
-	lines := map[string]int{}
+	seen := make(map[string]*yaml.Node, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if key.Kind != yaml.ScalarNode {
 			d.addf(key, field, "has a key that is %s; write a name", describe(key))
 			continue
 		}
-		if line, ok := lines[key.Value]; ok {
-			d.addf(key, join(field, key.Value), "is there twice, first on line %d; keep one", line)
+		if _, ok := seen[key.Value]; ok {
+			first := 0
+			for n.Content[first].Value != key.Value {
+				first += 2
+			}
+			d.addf(key, join(field, key.Value), "is there twice, first on line %d; keep one", n.Content[first].Line)
 			continue
 		}
-		seen[key.Value], lines[key.Value] = n.Content[i+1], key.Line
+		seen[key.Value] = n.Content[i+1]
 	}
 	return seen
 }
@@ -261,9 +261,12 @@ func (d *decoder) plain(n *yaml.Node, field string) any {
 	case yaml.SequenceNode:
 		out := make([]any, len(n.Content))
 		for i, item := range n.Content {
-			out[i] = d.plain(item, fmt.Sprintf("%s[%d]", field, i))
+			out[i] = d.plain(item, element(field, i))
 		}
 		return out
+	}
+	if n.ShortTag() == "!!str" {
+		return n.Value
 	}
 	var x any
 	if err := n.Decode(&x); err != nil {
@@ -292,15 +295,39 @@ func tag(f reflect.StructField) (name string, required bool) {
 	return name, options != "omitempty"
 }
 
+// structField is one field of a struct that the spec can set.
+type structField struct {
+	name     string
+	required bool
+	index    int
+}
+
+// known keeps what reflection says of a type: a catalogue asks thousands of times.
+var known sync.Map // reflect.Type → []structField
+
+func fields(t reflect.Type) []structField {
+	if list, ok := known.Load(t); ok {
+		return list.([]structField)
+	}
+	var list []structField
+	for i := range t.NumField() {
+		if name, required := tag(t.Field(i)); name != "" {
+			list = append(list, structField{name: name, required: required, index: i})
+		}
+	}
+	known.Store(t, list)
+	return list
+}
+
 func fieldNames(t reflect.Type) []string {
 	var names []string
-	for i := range t.NumField() {
-		if name, _ := tag(t.Field(i)); name != "" {
-			names = append(names, name)
-		}
+	for _, f := range fields(t) {
+		names = append(names, f.name)
 	}
 	return names
 }
+
+func element(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
 
 func join(field, name string) string {
 	if field == "" {

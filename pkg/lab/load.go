@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -51,12 +52,13 @@ func Load(fsys fs.FS, path string) (*Lab, Problems) {
 	if err != nil {
 		return nil, Problems{{Position: Position{File: path}, Message: fmt.Sprintf("can't be read: %v", err)}}
 	}
-	d := &decoder{file: path, nodes: map[string]*yaml.Node{}}
+	lines := strings.Split(string(data), "\n")
+	d := &decoder{file: path, nodes: make(map[string]*yaml.Node, len(lines))} // about a field a line
 	root := d.document(bytes.NewReader(data))
 	if root == nil {
 		return nil, d.problems
 	}
-	l := &Lab{origin: origin{file: path, lines: strings.Split(string(data), "\n"), nodes: d.nodes}}
+	l := &Lab{origin: origin{file: path, lines: lines, nodes: d.nodes}}
 	d.value(root, reflect.ValueOf(l).Elem(), "")
 	if len(d.problems) == 0 {
 		// The rules would only repeat what the structure already says.
@@ -73,17 +75,30 @@ func Load(fsys fs.FS, path string) (*Lab, Problems) {
 func Catalogue(fsys fs.FS) ([]*Lab, Problems) {
 	var labs []*Lab
 	var problems Problems
+	var paths []string
 	err := fs.WalkDir(fsys, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || entry.Name() != FileName {
-			return err
+		if err == nil && !entry.IsDir() && entry.Name() == FileName {
+			paths = append(paths, path)
 		}
-		l, p := Load(fsys, path)
-		problems = append(problems, p...)
-		if l != nil {
-			labs = append(labs, l)
-		}
-		return nil
+		return err
 	})
+	// Decoding is most of the time of a command that only reads the catalogue.
+	type loaded struct {
+		lab      *Lab
+		problems Problems
+	}
+	all := make([]loaded, len(paths))
+	var group sync.WaitGroup
+	for i, path := range paths {
+		group.Go(func() { all[i].lab, all[i].problems = Load(fsys, path) })
+	}
+	group.Wait()
+	for _, l := range all {
+		problems = append(problems, l.problems...)
+		if l.lab != nil {
+			labs = append(labs, l.lab)
+		}
+	}
 	if err != nil {
 		problems = append(problems, Problem{Position: Position{File: "."}, Message: fmt.Sprintf("the catalogue can't be read: %v", err)})
 	}
