@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,7 +34,7 @@ var gatekeeper = Addon{
 		if err != nil {
 			return err
 		}
-		if err := remount(ctx, objects); err != nil {
+		if err := restart(ctx, objects); err != nil {
 			return err
 		}
 		templates := schema.GroupVersionResource{Group: "templates.gatekeeper.sh", Version: "v1", Resource: "constrainttemplates"}
@@ -45,38 +44,47 @@ var gatekeeper = Addon{
 	},
 }
 
-// remount has the kubelet look at the Pods' volumes as soon as their Secret
-// has the certificates that Gatekeeper makes for itself: a Pod that changes is
-// synced at once, one that doesn't only about every minute (the kubelet's
-// syncFrequency), and until then the webhook has nothing to serve with. The
-// kubelet may not have seen the Secret when it looks first, so the Pods change
-// again as long as the webhook isn't ready.
-func remount(ctx context.Context, objects dynamic.Interface) error {
-	const namespace, annotation = "gatekeeper-system", "labctl.dev/certificates"
-	secrets := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(namespace)
-	secret, err := secrets.Get(ctx, "gatekeeper-webhook-server-cert", metav1.GetOptions{})
+// The Secret of Gatekeeper's certificates, and what says that its Pods started
+// anew since it has them.
+const (
+	gatekeeperNamespace  = "gatekeeper-system"
+	gatekeeperSecret     = "gatekeeper-webhook-server-cert"
+	restartedAnnotation  = "labctl.dev/pods-restarted"
+	gatekeeperPodsLabels = "gatekeeper.sh/system=yes"
+)
+
+// restart replaces the Pods that started before Gatekeeper had made its
+// certificates, once. Such a Pod looks for the files at intervals that double
+// (cert-controller, ensureCertsMounted), and the kubelet updates their volume
+// about once a minute, so its webhook may take minutes; a new Pod has them
+// from the start.
+func restart(ctx context.Context, objects dynamic.Interface) error {
+	secrets := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(gatekeeperNamespace)
+	secret, err := secrets.Get(ctx, gatekeeperSecret, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	if data, _, _ := unstructured.NestedMap(secret.Object, "data"); len(data) == 0 { // an error is no map
 		return errors.New("it has no certificates yet")
 	}
-	pods := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace(namespace)
-	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: "gatekeeper.sh/system=yes"})
+	if _, ok := secret.GetAnnotations()[restartedAnnotation]; ok {
+		return nil
+	}
+	pods := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace(gatekeeperNamespace)
+	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: gatekeeperPodsLabels})
 	if err != nil {
 		return err
 	}
-	turn := fmt.Sprintf("%s-%d", secret.GetResourceVersion(), time.Now().Unix()/5)
 	for _, p := range list.Items {
-		if p.GetAnnotations()[annotation] == turn {
-			continue
-		}
-		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, annotation, turn)
-		if _, err := pods.Patch(ctx, p.GetName(), types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if err := pods.Delete(ctx, p.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}
-	return nil
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"true"}}}`, restartedAnnotation)
+	if _, err := secrets.Patch(ctx, gatekeeperSecret, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return err
+	}
+	return errors.New("its Pods start anew with their certificates")
 }
 
 // refusal is an error unless err is the webhook's refusal.
