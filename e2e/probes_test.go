@@ -201,7 +201,7 @@ func TestPodObserved(t *testing.T) {
 // beside the one that turns it.
 func TestPodFate(t *testing.T) {
 	env, client := probing(t)
-	memory := `"labprobe":["memory","--bytes","134217728"],"report":false`
+	memory := `"labprobe":["memory","--child-first","--wait","1s","--bytes","134217728"],"report":false`
 	for _, c := range []struct {
 		name, params  string
 		phase, reason string

@@ -14,7 +14,7 @@ import (
 // limitCommands run into limits, so that what enforces them shows.
 var limitCommands = []Command{
 	{
-		Name: "memory", Usage: "--bytes N [--wait DURATION] [--hold DURATION]", Doc: "allocates and touches memory; over a limit, the kernel's answer is the evidence",
+		Name: "memory", Usage: "--bytes N [--child-first] [--wait DURATION] [--hold DURATION]", Doc: "allocates and touches memory; over a limit, the kernel's answer is the evidence",
 		Outputs: memoryOutputs, Run: runMemory,
 	},
 	{
@@ -29,6 +29,7 @@ var limitCommands = []Command{
 
 type memoryOptions struct {
 	bytes      uint64
+	childFirst bool
 	wait, hold time.Duration
 }
 
@@ -37,8 +38,10 @@ func parseMemory(args []string) (memoryOptions, error) {
 	var size string
 	f := newFlags()
 	f.StringVar(&size, "bytes", "", "how much, e.g. 64Mi")
-	// Under the OOM killer's eyes: containerd looks for its notice only once
-	// the container runs, and misses one that comes at once.
+	// containerd looks for the OOM killer's notices only once the container
+	// runs, and it may hear of the container's end before the notice of what
+	// ended it. With a child killed a while earlier it has had a notice by then.
+	f.BoolVar(&o.childFirst, "child-first", false, "let a child process do the same before the wait")
 	f.DurationVar(&o.wait, "wait", 0, "how long to wait before")
 	f.DurationVar(&o.hold, "hold", 0, "how long to keep it")
 	if err := parseFlags(f, args); err != nil {
@@ -75,6 +78,9 @@ func runMemory(ctx context.Context, args []string) (evidence.Set, error) {
 		return nil, err
 	}
 	r := newRecord(outputs)
+	if o.childFirst {
+		allocateInChild(ctx, o.bytes)
+	}
 	wait(ctx, o.wait)
 	recordRSS(r, "rss.before")
 	release, err := allocate(o.bytes)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +17,13 @@ import (
 )
 
 const allocateCall = "mmap(2) and a write to each page"
+
+// allocateInChild has a child process allocate n bytes. Whether it survives is
+// no evidence: the kernel kills the largest process of a cgroup (the badness of
+// mm/oom_kill.c), which is the child.
+func allocateInChild(ctx context.Context, n uint64) {
+	_ = exec.CommandContext(ctx, "/proc/self/exe", "memory", "--bytes", strconv.FormatUint(n, 10)).Run()
+}
 
 // allocate maps memory and writes to each of its pages.
 func allocate(n uint64) (release func(), err error) {
