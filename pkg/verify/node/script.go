@@ -75,7 +75,7 @@ func (s Script) Run(ctx context.Context, place probe.Place) (evidence.Set, error
 	}
 	set, err := parseScript(r.Stdout, s.Outputs)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", place.Name(), err)
+		return nil, fmt.Errorf("%s: %w%s", place.Name(), err, said(r.Stderr))
 	}
 	return set.At(place.Name()), nil
 }
