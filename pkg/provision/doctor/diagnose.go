@@ -19,6 +19,10 @@ const (
 	// buildDisk is what building the node image from packages took: 3 GB of
 	// module and build caches, 2 GB of artifacts and 2 GB in the engine.
 	buildDisk = 8 << 30
+	// labsDisk is what all labs took from empty caches: 15 GB of Go's build
+	// cache, 7 GB of modules, 2 GB of artifacts and 9 GB in the engine, of which
+	// the node image is a part.
+	labsDisk = 33 << 30
 	// runDisk is what one cluster writes, with room for the labs' images.
 	runDisk = 3 << 30
 	// leastMemory is what one node with its control plane takes, enoughMemory
@@ -220,10 +224,16 @@ func (d *diagnosis) resources(o Options) {
 		need = 1 << 30
 	}
 	for _, disk := range f.Disks {
-		if disk.Free < need {
-			d.add(Finding{ID: "disk", Level: Missing, What: fmt.Sprintf("%s free below %s (%s); %s are needed", bytes(disk.Free), disk.Path, disk.Use, bytes(need)),
-				Remedy: "free some space, or put labctl's cache elsewhere with XDG_CACHE_HOME"})
+		finding := Finding{ID: "disk", Level: Missing, What: fmt.Sprintf("%s free below %s (%s); %s are needed", bytes(disk.Free), disk.Path, disk.Use, bytes(need)),
+			Remedy: "free some space, or put labctl's cache elsewhere with XDG_CACHE_HOME"}
+		if disk.Free >= need {
+			if o.HaveImage || o.NoCluster || disk.Free >= labsDisk {
+				continue
+			}
+			finding.Level = Warning
+			finding.What = fmt.Sprintf("%s free below %s (%s); the node image needs %s, all labs and their add-ons took %s from empty caches", bytes(disk.Free), disk.Path, disk.Use, bytes(need), bytes(labsDisk))
 		}
+		d.add(finding)
 	}
 	switch {
 	case f.MemTotal == 0 || o.NoCluster:

@@ -130,6 +130,8 @@ func TestDiagnose(t *testing.T) {
 		{name: "old Go", facts: func(f *Facts) { f.Go = "1.19.8" }, want: []want{{"go", Missing, nil, []string{"1.19.8", MinGo, "GOTOOLCHAIN=auto"}}}},
 		{name: "old Go that fetches a newer one", facts: func(f *Facts) { f.Go, f.GoAuto = "1.22.0", true }},
 		{name: "full disk", facts: func(f *Facts) { f.Disks[0].Free = 1 << 30 }, want: []want{{"disk", Missing, nil, []string{"1.0 GiB free", "XDG_CACHE_HOME"}}}},
+		{name: "disk for a cluster, not for all labs", facts: func(f *Facts) { f.Disks[0].Free = 20 << 30 }, want: []want{{"disk", Warning, nil, []string{"20.0 GiB free", "33.0 GiB"}}}},
+		{name: "little disk, node image built", facts: func(f *Facts) { f.Disks[0].Free = 20 << 30 }, o: Options{HaveImage: true}},
 		{name: "little memory", facts: func(f *Facts) { f.MemAvailable = 3 << 30 }, want: []want{{"memory", Warning, nil, []string{"3.0 GiB"}}}},
 		{name: "too little memory", facts: func(f *Facts) { f.MemAvailable = 1 << 30 }, want: []want{{"memory", Missing, nil, nil}}},
 		{name: "no cgroups", facts: func(f *Facts) { f.Cgroup = "" }, want: []want{{"cgroup", Missing, nil, []string{"mount -t cgroup2"}}}},
