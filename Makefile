@@ -2,17 +2,28 @@
 
 # labctl's payload (see internal/payload) is built before labctl itself.
 PAYLOAD := internal/payload/files
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
+# The compiler collects garbage less often: GOMEMLIMIT bounds what a process takes.
+FAST := GOGC=800 GOMEMLIMIT=2GiB
+GOBUILD := $(FAST) CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w'
 # The end-to-end tests build a node image from nothing where there is none.
 E2E_TIMEOUT := 80m
-E2E_PACKAGES := ./e2e ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm ./pkg/docs/apiserver ./pkg/docs/crds ./pkg/docs/judge ./pkg/docs/validate
+E2E_PACKAGES := ./e2e/k3sbox ./pkg/provision/nodeimage ./pkg/provision/microvm ./pkg/docs/apiserver ./pkg/docs/crds ./pkg/docs/judge ./pkg/docs/validate
 
-.PHONY: lab test build payload doctor unit fuzz e2e lint bench bench-docs cross docs-accuracy
+.PHONY: lab test build payload doctor unit fuzz e2e e2e-kind e2e-beside lint bench bench-docs cross digests docs-accuracy
 
 lab: doctor
 	bin/labctl run --all --keep
 
-test: doctor unit fuzz e2e
+# Two streams, as most of ./e2e is waiting: the tests on clusters of kind, and
+# beside them all others, one after another. They end earlier, so that TestLabs,
+# the last of ./e2e, has the machine for itself.
+test: doctor
+	$(MAKE) -j2 WHOLE=1 e2e-kind e2e-beside
+
+ifdef WHOLE
+fuzz: | unit
+e2e-beside: | fuzz
+endif
 
 build: payload
 	$(GOBUILD) -o bin/labctl ./cmd/labctl
@@ -39,7 +50,7 @@ doctor: build
 # All packages are compiled side by side first; then tests run one package
 # after another, because some measure what the machine does.
 unit: payload
-	go test -run '^$$' ./... >/dev/null
+	$(FAST) go test -run '^$$' ./... >/dev/null
 	go test -p 1 ./...
 
 # What reads documents of strangers is fed with mutations of its seeds.
@@ -50,14 +61,28 @@ fuzz: payload
 		go test -run '^$$' -fuzz "^$${target#*/}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./pkg/docs/$${target%/*}"; \
 	done
 
-# ./e2e takes most of the time and mostly waits; the other packages, whose
-# boxes and servers are their own, run beside it one after the other.
-e2e: build
-	go test -tags e2e -count=1 -p 2 -timeout $(E2E_TIMEOUT) $(E2E_PACKAGES)
+e2e:
+	$(MAKE) -j2 e2e-kind e2e-beside
+
+# E2EFLAGS=-v make e2e tells of every test, and how long it took.
+E2E = go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) $(E2EFLAGS)
+e2e-kind: build
+	$(E2E) -skip '^TestK3s' ./e2e
+
+e2e-beside: build
+	$(E2E) -p 1 $(E2E_PACKAGES); code=$$?; $(E2E) -run '^TestK3s' ./e2e && exit $$code
+
+# After a change below images/: the digests by which labctl cache pull takes what
+# others have built.
+digests: build
+	rm -rf bin/cache
+	{ grep '^#' images/digests.yaml && bin/labctl cache push oci:bin/cache; } >bin/digests.yaml
+	mv bin/digests.yaml images/digests.yaml
+	rm -r bin/cache
 
 lint:
-	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	bin/golangci-lint run ./...
+	cd tools && $(FAST) go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	$(FAST) bin/golangci-lint run ./...
 
 bench: doctor
 	go run ./internal/bench

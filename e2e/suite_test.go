@@ -86,9 +86,11 @@ func command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // labctl runs labctl to its end; its status goes to the test's own stderr too.
-func labctl(ctx context.Context, args ...string) run {
+func labctl(ctx context.Context, args ...string) run { return finish(command(ctx, args...)) }
+
+// finish runs a command to its end.
+func finish(cmd *exec.Cmd) run {
 	var stdout, stderr bytes.Buffer
-	cmd := command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	r := run{stdout.String(), stderr.String(), 0}

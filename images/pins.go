@@ -18,6 +18,25 @@ var (
 //go:embed pins.yaml
 var pins []byte
 
+//go:embed digests.yaml
+var digests []byte
+
+// Digests are those of the artifacts that are made of the modules here, as OCI
+// images (pkg/provision/prebuilt).
+type Digests struct {
+	// Go is the release of Go that they were made with, "go1.26.8".
+	Go string `json:"go"`
+	// Artifacts are the digests, "sha256:…", by the artifacts' IDs.
+	Artifacts map[string]string `json:"artifacts"`
+}
+
+// ReadDigests reads digests.yaml, unknown fields being errors.
+func ReadDigests() (Digests, error) {
+	var d Digests
+	err := yaml.UnmarshalStrict(digests, &d)
+	return d, err
+}
+
 // Pins are versions and package lists.
 type Pins struct {
 	Debian struct {

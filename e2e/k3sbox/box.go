@@ -237,9 +237,11 @@ func (b *Box) Install(t testing.TB, f Files, env []string, args ...string) strin
 	return string(r.Stdout) + string(r.Stderr)
 }
 
-// Journal is the end of what K3s logged, for errors.
+// Journal is what K3s itself said of its parts and the end of what all of them
+// logged, for errors: when one part ends, the others log a great deal.
 func (b *Box) Journal(ctx context.Context) string {
-	r, err := b.Run(ctx, "journalctl", "--unit", "k3s*", "--no-pager", "--lines", "60", "--output", "cat")
+	const journal = "journalctl --unit 'k3s*' --no-pager --output cat"
+	r, err := b.Sh(ctx, journal+" | grep '^time=' | grep -v 'msg=\"Running ' | tail -n 20; "+journal+" --lines 60")
 	if err != nil {
 		return err.Error()
 	}

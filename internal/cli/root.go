@@ -116,7 +116,7 @@ and runs probes that confirm or refute what the document says.
 		newDockerCommand(g), newAddonCommand(g),
 		newGuideCommand(g), newCheckCommand(g), newResetCommand(g), newShellCommand(g), newKubectlCommand(g), newManifestCommand(g),
 		newListCommand(g), newShowCommand(g), newLintCommand(g), newDocsCommand(g),
-		newBundleCommand(g), newDoctorCommand(g), newVersionCommand(g),
+		newBundleCommand(g), newCacheCommand(g), newDoctorCommand(g), newVersionCommand(g),
 	)
 	return root
 }

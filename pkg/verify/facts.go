@@ -2,15 +2,13 @@ package verify
 
 import (
 	"os"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/isolation-stack/labctl/pkg/verify/result"
 )
-
-var memTotal = regexp.MustCompile(`(?m)^MemTotal:\s+(\d+) kB$`)
 
 // hostFacts says what machine this is. Where there is no Linux /proc (proc(5)),
 // kernel and memory stay unknown.
@@ -19,10 +17,9 @@ func hostFacts() result.Host {
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		h.Kernel = strings.TrimSpace(string(b))
 	}
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if m := memTotal.FindSubmatch(b); m != nil {
-			kib, _ := strconv.ParseInt(string(m[1]), 10, 64) // digits by the expression
-			h.Memory = kib * 1024
+	if proc, err := procfs.NewDefaultFS(); err == nil {
+		if m, err := proc.Meminfo(); err == nil && m.MemTotalBytes != nil {
+			h.Memory = int64(*m.MemTotalBytes) // below 2^63
 		}
 	}
 	return h

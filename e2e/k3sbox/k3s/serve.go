@@ -296,10 +296,13 @@ func (s *supervisor) startNode(ctx context.Context) error {
 			return err
 		}
 	}
-	// The kubelet may not give itself these (NodeRestriction).
-	_, err := s.kubectl(ctx, "label", "node", s.nodeName, "--overwrite",
-		"node-role.kubernetes.io/control-plane=true", "node.kubernetes.io/instance-type=k3s")
-	return err
+	// The kubelet may not give itself these (NodeRestriction). K3s too tries
+	// again: an API server that has just started may refuse a request.
+	return s.await(ctx, "labels of node "+s.nodeName, func(ctx context.Context) error {
+		_, err := s.kubectl(ctx, "label", "node", s.nodeName, "--overwrite",
+			"node-role.kubernetes.io/control-plane=true", "node.kubernetes.io/instance-type=k3s")
+		return err
+	})
 }
 
 // pause is a wait that a signal ends.

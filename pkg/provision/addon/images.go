@@ -54,6 +54,31 @@ func program(table []Addon, module string, src gomodule.Sources) (gomodule.Progr
 	return p, nil
 }
 
+// Parts are the artifacts that the add-ons of a table are made of.
+func Parts(table []Addon, b gomodule.Builder) ([]gomodule.Part, error) {
+	var parts []gomodule.Part
+	seen := map[string]bool{}
+	add := func(p gomodule.Part) {
+		if id := p.Key.ID(); !seen[id] {
+			seen[id] = true
+			parts = append(parts, p)
+		}
+	}
+	for _, a := range table {
+		for _, i := range a.Images {
+			p, err := program(table, i.Module, b.Sources)
+			if err != nil {
+				return nil, err
+			}
+			add(b.Part(p))
+		}
+		for _, u := range a.Upstream {
+			add(b.FilesPart(u.Module, u.Requires, u.Files...))
+		}
+	}
+	return parts, nil
+}
+
 // images sees that every node has the add-on's images, and gives their
 // references as Pods name them, by the images' short names.
 func (s *Set) images(ctx context.Context, a Addon) (map[string]string, error) {

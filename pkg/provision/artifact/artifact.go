@@ -50,7 +50,8 @@ func (k Key) ID() string {
 	return k.Name + "-" + hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-const manifestName = ".labctl-artifact.json"
+// ManifestName is the file in an artifact that lists its others.
+const ManifestName = ".labctl-artifact.json"
 
 // manifest lists an artifact's files, so that a damaged one is noticed.
 type manifest struct {
@@ -62,14 +63,27 @@ type manifest struct {
 func (c Cache) Path(k Key) string { return filepath.Join(c.Dir, "artifacts", k.ID()) }
 
 // Has says whether the artifact is there and whole.
-func (c Cache) Has(k Key) bool { return verify(c.Path(k)) == nil }
+func (c Cache) Has(k Key) bool {
+	_, ok := c.Size(k)
+	return ok
+}
+
+// Size is the sum of the artifact's files in bytes; false if it isn't there
+// and whole.
+func (c Cache) Size(k Key) (bytes int64, ok bool) {
+	m, err := verify(c.Path(k))
+	for _, n := range m.Sizes {
+		bytes += n
+	}
+	return bytes, err == nil
+}
 
 // Ensure returns the artifact's folder and builds it first if it isn't there
 // or is damaged. build gets an empty folder to fill. Two processes that want
 // the same artifact build it once: the second waits for the first.
 func (c Cache) Ensure(ctx context.Context, k Key, build func(ctx context.Context, dir string) error) (string, error) {
 	dst := c.Path(k)
-	if verify(dst) == nil {
+	if c.Has(k) {
 		return dst, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
@@ -80,7 +94,7 @@ func (c Cache) Ensure(ctx context.Context, k Key, build func(ctx context.Context
 		return "", explain(c.Dir, err)
 	}
 	defer unlock()
-	if verify(dst) == nil {
+	if c.Has(k) {
 		return dst, nil
 	}
 	// The lock is held: whatever lies there is a damaged artifact or the rest
@@ -124,28 +138,28 @@ func seal(dir string, k Key) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, manifestName), b, 0o644)
+	return os.WriteFile(filepath.Join(dir, ManifestName), b, 0o644)
 }
 
-func verify(dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, manifestName))
-	if err != nil {
-		return err
-	}
+func verify(dir string) (manifest, error) {
 	var m manifest
+	b, err := os.ReadFile(filepath.Join(dir, ManifestName))
+	if err != nil {
+		return m, err
+	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return err
+		return m, err
 	}
 	for rel, size := range m.Sizes {
 		info, err := os.Stat(filepath.Join(dir, rel))
 		if err != nil {
-			return err
+			return m, err
 		}
 		if info.Size() != size {
-			return fmt.Errorf("%s has %d bytes, not %d", rel, info.Size(), size)
+			return m, fmt.Errorf("%s has %d bytes, not %d", rel, info.Size(), size)
 		}
 	}
-	return nil
+	return m, nil
 }
 
 // explain says what to do about the errors that a cache folder can give.

@@ -44,7 +44,7 @@ func TestEnsure(t *testing.T) {
 		}, write("f", "new"), ""},
 		{"garbage manifest", func(t *testing.T, c Cache) {
 			must(t, c, key, write("f", "old"))
-			if err := os.WriteFile(filepath.Join(c.Path(key), manifestName), []byte("{"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(c.Path(key), ManifestName), []byte("{"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, write("f", "new"), ""},

@@ -45,14 +45,29 @@ type Builder struct {
 	Log     progress.Log
 }
 
-// Build returns the folder of the program's binaries. The module's go.sum
-// verifies all that is downloaded; Go's own build cache keeps what an
-// interrupted build has compiled.
-func (b Builder) Build(ctx context.Context, p Program) (dir string, err error) {
-	flags := []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-tags=" + p.Tags,
+// Part is one artifact that a Builder makes.
+type Part struct {
+	// Title is for people.
+	Title string
+	// Key is the artifact's.
+	Key artifact.Key
+	// Make returns the artifact's folder; what the cache doesn't have is made.
+	Make func(ctx context.Context) (dir string, err error)
+}
+
+// Part is the program as an artifact.
+func (b Builder) Part(p Program) Part {
+	return Part{Title: p.Title, Key: b.key(p), Make: func(ctx context.Context) (string, error) { return b.Build(ctx, p) }}
+}
+
+// flags are those of go build.
+func (p Program) flags() []string {
+	return []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-tags=" + p.Tags,
 		"-ldflags=" + strings.Join(append([]string{"-s", "-w"}, p.Ldflags...), " ")}
-	env := environment()
-	key := artifact.Key{Name: "go-" + p.Module, Inputs: append(append([]string{}, flags...), env...)}
+}
+
+func (b Builder) key(p Program) artifact.Key {
+	key := artifact.Key{Name: "go-" + p.Module, Inputs: append(p.flags(), environment()...)}
 	for _, f := range b.Sources.Below(p.Module) {
 		key.Inputs = append(key.Inputs, f.Name, string(f.Content))
 	}
@@ -60,6 +75,14 @@ func (b Builder) Build(ctx context.Context, p Program) (dir string, err error) {
 	for _, e := range p.Edits {
 		key.Inputs = append(key.Inputs, e.Requires, e.File, e.Old, e.New)
 	}
+	return key
+}
+
+// Build returns the folder of the program's binaries. The module's go.sum
+// verifies all that is downloaded; Go's own build cache keeps what an
+// interrupted build has compiled.
+func (b Builder) Build(ctx context.Context, p Program) (dir string, err error) {
+	flags, env, key := p.flags(), environment(), b.key(p)
 	if b.Cache.Has(key) {
 		return b.Cache.Path(key), nil
 	}
@@ -89,7 +112,7 @@ func (b Builder) Build(ctx context.Context, p Program) (dir string, err error) {
 		argv := append([]string{"go", "build", "-v", "-o", dir + "/"}, flags...)
 		argv = append(argv, overlay...)
 		if _, err := process.Run(ctx, process.Command{
-			Argv: append(argv, p.Packages), Dir: src, Env: env, Log: io.MultiWriter(b.Log.Output(), counter),
+			Argv: append(argv, p.Packages), Dir: src, Env: append(env, Compiler()...), Log: io.MultiWriter(b.Log.Output(), counter),
 		}); err != nil {
 			return err
 		}

@@ -22,17 +22,31 @@ var ErrDownload = errors.New("the Go modules can't be downloaded")
 
 func downloading(err error) error { return fmt.Errorf("%w: %w", ErrDownload, err) }
 
-// Files returns a folder with files of a module that the go.mod of a folder
-// below images/ requires, under their paths there. Globs are those of
-// path.Match; one that ends in /... takes everything below a folder. A glob
-// that matches nothing is an error.
-func (b Builder) Files(ctx context.Context, module, required string, globs ...string) (dir string, err error) {
+// FilesPart is what Files returns, as an artifact.
+func (b Builder) FilesPart(module, required string, globs ...string) Part {
+	return Part{
+		Title: "files of " + required,
+		Key:   b.filesKey(module, required, globs),
+		Make:  func(ctx context.Context) (string, error) { return b.Files(ctx, module, required, globs...) },
+	}
+}
+
+func (b Builder) filesKey(module, required string, globs []string) artifact.Key {
 	key := artifact.Key{Name: "files-" + module, Inputs: append([]string{required}, globs...)}
 	for _, f := range b.Sources.Below(module) {
 		if f.Name == "go.mod" || f.Name == "go.sum" {
 			key.Inputs = append(key.Inputs, f.Name, string(f.Content))
 		}
 	}
+	return key
+}
+
+// Files returns a folder with files of a module that the go.mod of a folder
+// below images/ requires, under their paths there. Globs are those of
+// path.Match; one that ends in /... takes everything below a folder. A glob
+// that matches nothing is an error.
+func (b Builder) Files(ctx context.Context, module, required string, globs ...string) (dir string, err error) {
+	key := b.filesKey(module, required, globs)
 	if b.Cache.Has(key) {
 		return b.Cache.Path(key), nil
 	}

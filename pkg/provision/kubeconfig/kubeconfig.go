@@ -19,6 +19,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/provision"
 	"github.com/isolation-stack/labctl/pkg/provision/filelock"
 	"github.com/isolation-stack/labctl/pkg/provision/machine"
+	"github.com/isolation-stack/labctl/pkg/provision/registry"
 	"github.com/isolation-stack/labctl/pkg/provision/runtimes"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
@@ -59,7 +60,7 @@ func New(o Options) (*Provider, error) {
 		return nil, errors.New("kubeconfig: no folder for state")
 	}
 	if o.Registry != "" {
-		if _, err := repository(o.Registry); err != nil {
+		if _, err := registry.Repository(o.Registry); err != nil {
 			return nil, err
 		}
 	}

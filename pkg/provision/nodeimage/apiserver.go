@@ -88,8 +88,13 @@ func (a APIServer) Programs(ctx context.Context, o Options, log progress.Log) (a
 	if err != nil {
 		return "", "", err
 	}
-	dir, err := gomodule.Builder{Cache: b.cache, Sources: a.sources, Log: log}.Build(ctx, gomodule.Program{
+	dir, err := a.part(b).Make(ctx)
+	return filepath.Join(dir, a.module), filepath.Join(dirs["etcd"], "etcd"), err
+}
+
+// part is an older API server as an artifact.
+func (a APIServer) part(b *builder) gomodule.Part {
+	return gomodule.Builder{Cache: b.cache, Sources: a.sources, Log: b.log}.Part(gomodule.Program{
 		Module: a.module, Packages: ".", Title: "kube-apiserver " + a.Version, Ldflags: versionFlags(a.Version),
 	})
-	return filepath.Join(dir, a.module), filepath.Join(dirs["etcd"], "etcd"), err
 }

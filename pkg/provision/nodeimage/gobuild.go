@@ -57,6 +57,33 @@ func Programs(ctx context.Context, o Options, log progress.Log, modules ...strin
 	return b.programs(ctx, modules...)
 }
 
+// Parts are the artifacts that are compiled for nodes, and for the API servers
+// of older minor versions.
+func Parts(o Options, log progress.Log) ([]gomodule.Part, error) {
+	b, err := newBuilder(nil, o, log)
+	if err != nil {
+		return nil, err
+	}
+	list, err := programs(b.src)
+	if err != nil {
+		return nil, err
+	}
+	var parts []gomodule.Part
+	for _, p := range list {
+		parts = append(parts, b.builder().Part(p))
+	}
+	servers, err := APIServers()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range servers {
+		if a.module != nodeModule {
+			parts = append(parts, a.part(b))
+		}
+	}
+	return parts, nil
+}
+
 func (b *builder) programs(ctx context.Context, modules ...string) (map[string]string, error) {
 	list, err := programs(b.src)
 	if err != nil {

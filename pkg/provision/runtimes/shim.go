@@ -17,6 +17,7 @@ import (
 	"github.com/isolation-stack/labctl/pkg/process"
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision/artifact"
+	"github.com/isolation-stack/labctl/pkg/provision/gomodule"
 )
 
 // gvisorSource is Debian's source package of gVisor, gvisorVersion its version
@@ -124,7 +125,8 @@ func buildShim(ctx context.Context, sources Sources, dir, architecture string, s
 	}
 	step.Update(2, 3, "go build")
 	// gVisor's own go.mod and go.sum pin what the shim is linked with.
-	if err := run(ctx, log, src, []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH=" + architecture}, "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
+	env := append([]string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH=" + architecture}, gomodule.Compiler()...)
+	if err := run(ctx, log, src, env, "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
 		"-ldflags=-s -w -X gvisor.dev/gvisor/runsc/version.version="+gvisorVersion,
 		"-o", filepath.Join(dir, shimProgram), "./shim"); err != nil {
 		return err
