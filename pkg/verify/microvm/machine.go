@@ -58,6 +58,17 @@ func (s spec) kernelCommandLine(tscKHz int64) (string, error) {
 // then; without that feature the kernel does without the instruction.
 const tcgCPU = "max,-cx16"
 
+// accelerator is QEMU's argument. Several CPUs of TCG take turns in one thread:
+// with a thread each (QEMU's default for x86), one runs what the other one is
+// just patching, of which the guest's kernel died once when the host was busy
+// (seen with QEMU 7.2, in a function with a static key).
+func (s spec) accelerator(accel string) string {
+	if accel == accelTCG && s.cpus > 1 {
+		return accelTCG + ",thread=single"
+	}
+	return accel
+}
+
 // qemu is the command line for a kernel command line. The network device hangs
 // on a hub with nothing else, the disk gives zeros: neither needs anything of
 // the host.
@@ -65,7 +76,7 @@ func (s spec) qemu(vm probe.MicroVM, accel, cmdline string) []string {
 	argv := []string{
 		vm.QEMU,
 		"-machine", map[string]string{machineMicroVM: "microvm,auto-kernel-cmdline=off", machineQ35: "q35"}[s.machine],
-		"-accel", accel,
+		"-accel", s.accelerator(accel),
 		"-cpu", map[string]string{accelKVM: "host", accelTCG: tcgCPU}[accel],
 		"-smp", fmt.Sprint(s.cpus),
 		"-m", fmt.Sprintf("%dK", s.memory>>10),

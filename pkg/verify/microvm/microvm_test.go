@@ -65,6 +65,7 @@ func TestQEMUCommandLine(t *testing.T) {
 	}{
 		{`{"labprobe": ["hello"], "memory": "96Mi"}`, accelTCG, []string{"98304K", "microvm,auto-kernel-cmdline=off", "virtio-net-device,netdev=net", tcgCPU, "tcg"}, []string{"q35", "e1000,netdev=net,romfile="}},
 		{`{"labprobe": ["hello"], "machine": "q35", "cpus": 2}`, accelKVM, []string{"q35", "virtio-net-pci,netdev=net,romfile=", "host", "kvm", "2"}, []string{tcgCPU}},
+		{`{"labprobe": ["hello"], "machine": "q35", "cpus": 2}`, accelTCG, []string{"tcg,thread=single", "2"}, []string{"tcg"}},
 		{`{"labprobe": ["hello"], "machine": "q35", "devices": "emulated"}`, accelTCG, []string{"e1000,netdev=net,romfile=", "ide-hd,drive=disk"}, []string{"virtio-rng-pci", "virtio-net-pci,netdev=net,romfile="}},
 	}
 	for _, c := range cases {
