@@ -66,12 +66,18 @@ func playAt(ctx context.Context, t *testing.T, place probe.Place, params string,
 		pod.Name = fmt.Sprint(pod.GenerateName, made)
 		pod.UID = types.UID(fmt.Sprint("uid-", made))
 		pod.ResourceVersion = "1"
+		pods := corev1.SchemeGroupVersion.WithResource("pods")
 		go func() {
+			// The Pod is kept only after this reactor; a busy machine may take its time.
+			for there := false; !there; time.Sleep(time.Millisecond) {
+				_, err := kube.Tracker().Get(pods, pod.Namespace, pod.Name)
+				there = err == nil || t.Context().Err() != nil
+			}
 			for i, s := range snapshots {
 				time.Sleep(20 * time.Millisecond)
 				s = s.DeepCopy()
 				s.Name, s.Namespace, s.UID, s.ResourceVersion = pod.Name, pod.Namespace, pod.UID, fmt.Sprint(i+2)
-				if err := kube.Tracker().Update(corev1.SchemeGroupVersion.WithResource("pods"), s, s.Namespace); err != nil && !apierrors.IsNotFound(err) {
+				if err := kube.Tracker().Update(pods, s, s.Namespace); err != nil && !apierrors.IsNotFound(err) {
 					t.Error(err)
 				}
 			}
