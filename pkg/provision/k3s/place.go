@@ -34,6 +34,7 @@ func (p place) Run(ctx context.Context, stdin io.Reader, argv ...string) (probe.
 		"env",
 		"PATH=" + os.Getenv("PATH") + ":" + servicePath + ":" + programs,
 		"CONTAINERD_ADDRESS=" + socket, "CONTAINERD_NAMESPACE=k8s.io", // ctr(8)
+		"CONTAINERD_CONFIG=" + rendered, "KUBECONFIG=" + adminConfig, // as the scripts of node probes have them (docs/probes.md)
 		"CONTAINER_RUNTIME_ENDPOINT=unix://" + socket, "IMAGE_SERVICE_ENDPOINT=unix://" + socket, // crictl
 	}
 	return p.m.Run(ctx, machine.Command{Argv: append(env, argv...), Stdin: stdin})

@@ -5,10 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
 	"github.com/isolation-stack/labctl/pkg/verify/probe"
 )
+
+// nodeEnvironment is what scripts of node probes find beside the node's own
+// (docs/probes.md): files that a worker doesn't have are named all the same.
+var nodeEnvironment = []string{"env", "CONTAINERD_CONFIG=/etc/containerd/config.toml", "KUBECONFIG=/etc/kubernetes/admin.conf"}
 
 // place runs commands on a node, through the engine's exec.
 type place struct {
@@ -27,7 +32,7 @@ func (p place) Run(ctx context.Context, stdin io.Reader, argv ...string) (probe.
 	if len(argv) == 0 {
 		return probe.Exit{}, errors.New("no command")
 	}
-	r, err := p.e.Exec(ctx, p.node, stdin, argv...)
+	r, err := p.e.Exec(ctx, p.node, stdin, append(slices.Clone(nodeEnvironment), argv...)...)
 	if err != nil {
 		return probe.Exit{}, fmt.Errorf("%s on %s: %w", argv[0], p.Name(), explain(err))
 	}

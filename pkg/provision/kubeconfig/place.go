@@ -34,8 +34,24 @@ func (p place) Run(ctx context.Context, stdin io.Reader, argv ...string) (probe.
 	env := []string{"env",
 		"PATH=" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin:" + filepath.Dir(p.containerd.program),
 		"CONTAINERD_ADDRESS=" + p.containerd.address, // ctr(8)
+		"CONTAINERD_CONFIG=" + p.containerd.config, "KUBECONFIG=" + p.administrator(), // as the scripts of node probes have them (docs/probes.md)
 	}
 	return p.machine.Run(ctx, machine.Command{Argv: append(env, argv...), Stdin: stdin})
+}
+
+// administrators are where kubeadm and K3s leave an administrator's kubeconfig
+// on a control plane (kubeadm-init, https://docs.k3s.io/cluster-access).
+var administrators = []string{"/etc/kubernetes/admin.conf", "/etc/rancher/k3s/k3s.yaml"}
+
+// administrator is the node's own kubeconfig, whatever the user's says; where
+// there is none, the path of one that isn't there.
+func (p place) administrator() string {
+	for _, path := range administrators {
+		if _, err := os.Stat(p.machine.Path(path)); err == nil {
+			return path
+		}
+	}
+	return administrators[0]
 }
 
 // elsewhere is a node that is another machine.

@@ -36,8 +36,10 @@ type Params struct {
 	// NAME alone: the value is stdin) and may end by the function untestable
 	// REASON. $LABPROBE and $LABPROBE_WASM are the paths of labprobe as a
 	// Linux binary and as a WebAssembly module, $LABPROBE_IMAGE and
-	// $LABPROBE_WASM_IMAGE the names of its images in containerd. An exit
-	// code that isn't 0 is a broken probe.
+	// $LABPROBE_WASM_IMAGE the names of its images in containerd;
+	// $CONTAINERD_CONFIG is the file that the node's containerd was started
+	// with, $KUBECONFIG the node's own administrator's, where it has one. An
+	// exit code that isn't 0 is a broken probe.
 	Script string `json:"script,omitempty"`
 	// Outputs declares the evidence of Script, all of which it must give.
 	Outputs []Output `json:"outputs,omitempty"`
