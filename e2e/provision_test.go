@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -231,6 +232,34 @@ func TestProvision(t *testing.T) {
 		must(t, up...)
 		if n := len(containers(t, e, ownName)); n != 2 {
 			t.Errorf("%d containers, want 2", n)
+		}
+	})
+
+	t.Run("a node killed behind the engine's back is replaced", func(t *testing.T) {
+		// Its first process and, under Podman, the one that watches it.
+		pids := "{{.State.Pid}}"
+		if e.Name == engine.Podman {
+			pids = "{{.State.ConmonPid}} " + pids
+		}
+		for _, field := range strings.Fields(ask(t, e, "inspect", "--format", pids, ownName+"-control-plane")) {
+			pid, err := strconv.Atoi(field)
+			if err != nil || pid <= 1 {
+				t.Fatalf("process %q: %v", field, err)
+			}
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatalf("kill %d: %v", pid, err)
+			}
+		}
+		if e.Name == engine.Podman { // Docker sees the end, and the node is started like any that stopped
+			r := labctl(t.Context(), "verify", "--name", ownName, "isolation-stack")
+			if r.code != 3 || !strings.Contains(r.stderr, "labctl up") {
+				t.Errorf("verify: exit code %d\n%s", r.code, r.stderr)
+			}
+		}
+		must(t, "up", "--name", ownName)
+		_, client := clients(t, ownName)
+		if _, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Error(err)
 		}
 	})
 

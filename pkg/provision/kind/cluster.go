@@ -58,10 +58,15 @@ func (p *Provider) connect(ctx context.Context, e *engine.Engine, name string, n
 		return nil, brokenf("it has no control plane")
 	}
 	exit, err := place{e: e, node: plane}.Run(ctx, nil, "cat", "/etc/kubernetes/admin.conf")
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return nil, err
-	}
-	if exit.Code != 0 {
+	case err != nil:
+		// Podman believes the process that watches a container (conmon): where
+		// both were killed, it calls the node running for ever, starts it no
+		// more, and still removes it.
+		return nil, brokenf("nothing can be run in its control plane (%v)", err)
+	case exit.Code != 0:
 		return nil, brokenf("its control plane was never set up")
 	}
 	r, err := e.Run(ctx, "port", plane, "6443/tcp")

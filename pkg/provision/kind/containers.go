@@ -62,14 +62,7 @@ type inspected struct {
 // findNodes lists the containers of a kind cluster, whoever made it, sorted
 // by name: the control plane comes first.
 func findNodes(ctx context.Context, e *engine.Engine, cluster string) ([]node, error) {
-	list := []string{"ps", "-a", "-q", "--filter", "label=" + clusterLabel + "=" + cluster}
-	if e.Name == engine.Podman {
-		// Podman believes the process that watches a container (conmon), and
-		// calls one running for ever whose watcher was killed with it. With
-		// this it asks the runtime (podman-ps(1)).
-		list = append(list, "--sync")
-	}
-	r, err := e.Run(ctx, list...)
+	r, err := e.Run(ctx, "ps", "-a", "-q", "--filter", "label="+clusterLabel+"="+cluster)
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -24,7 +24,7 @@ func TestPlaceRun(t *testing.T) {
 		{name: "stdin", stdin: "in\x00put", argv: []string{"cat"}, stdout: "in\x00put"},
 		{name: "no stdin", argv: []string{"cat"}},
 		{name: "a code that engines use themselves", argv: []string{"sh", "-c", "exit 125"}, code: 125},
-		{name: "not found", argv: []string{"no-such-program"}, stderr: "not found", code: 127},
+		{name: "no such program", argv: []string{"no-such-program"}, stderr: "no-such-program", code: 127},
 		{name: "killed", argv: []string{"sh", "-c", "kill -9 $$"}, code: 137, stderr: ""},
 		{name: "quotes", argv: []string{"printf", "%s", `"'$(id)\`}, stdout: `"'$(id)\`},
 	} {

@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
+	"sigs.k8s.io/kind/pkg/cluster/constants"
+
 	"github.com/isolation-stack/labctl/pkg/progress"
 	"github.com/isolation-stack/labctl/pkg/provision/engine"
 )
@@ -40,8 +42,11 @@ func brokenf(format string, args ...any) error { return &Broken{Reason: fmt.Spri
 // is to be made anew.
 func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, nodes []node) (*Cluster, error) {
 	limit := lookLimit
-	var started []string
+	var unseen []string // nodes that nothing else here talks to before they are to work
 	for _, n := range nodes {
+		if !n.running || n.role != constants.ControlPlaneNodeRoleValue {
+			unseen = append(unseen, n.name)
+		}
 		if n.running {
 			continue
 		}
@@ -49,7 +54,6 @@ func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, node
 		if _, err := e.Run(ctx, "start", n.name); err != nil {
 			return nil, brokenf("its container %s doesn't start (%v)", n.name, err)
 		}
-		started = append(started, n.name)
 	}
 	c, err := p.connect(ctx, e, name, nodes)
 	if err != nil {
@@ -58,7 +62,7 @@ func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, node
 	if err := c.checkComplete(ctx, limit); err != nil {
 		return nil, err
 	}
-	if err := c.waitContainerd(ctx, started, limit); err != nil {
+	if err := c.waitContainerd(ctx, unseen, limit); err != nil {
 		return nil, err
 	}
 	if err := c.waitReady(ctx, limit, progress.Discard); err != nil {
@@ -70,8 +74,9 @@ func (p *Provider) open(ctx context.Context, e *engine.Engine, name string, node
 	return c, nil
 }
 
-// waitContainerd waits for the containerd of nodes that were just started: the
-// API server still calls such a node Ready, from before it stopped.
+// waitContainerd waits for the containerd of these nodes. The API server calls
+// a node Ready for most of a minute after it stopped or was killed
+// (--node-monitor-grace-period of kube-controller-manager).
 func (c *Cluster) waitContainerd(ctx context.Context, nodes []string, limit time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

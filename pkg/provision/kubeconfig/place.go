@@ -33,7 +33,7 @@ func (p place) Run(ctx context.Context, stdin io.Reader, argv ...string) (probe.
 	}
 	env := []string{"env",
 		"PATH=" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin:" + filepath.Dir(p.containerd.program),
-		"CONTAINERD_ADDRESS=" + p.containerd.address, // ctr(8)
+		"CONTAINERD_ADDRESS=" + p.containerd.address,                                  // ctr(8)
 		"CONTAINERD_CONFIG=" + p.containerd.config, "KUBECONFIG=" + p.administrator(), // as the scripts of node probes have them (docs/probes.md)
 	}
 	return p.machine.Run(ctx, machine.Command{Argv: append(env, argv...), Stdin: stdin})
